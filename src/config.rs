@@ -233,7 +233,7 @@ pub struct Config {
     /// A top-up, or a checkout at the gateway, that is not paid by then has expired.
     #[arg(long, env = "TOPUP_EXPIRES_MS", default_value_t = 1_800_000, value_parser = clap::value_parser!(u64).range(100..=604_800_000))]
     pub topup_expires_ms: u64,
-    /// The most that top-ups, open ones counted, may bring the wallet of a customer who is not verified to, in minor units, as a list such as
+    /// Limit on the wallet of a customer who is not verified, top-ups and open ones counted, in minor units, as a list such as
     /// INR:1000000,EUR:15000; in other currencies such a customer tops nothing up.
     #[arg(long, env = "CUSTOMER_TOPUP_MAX", default_value = "INR:1000000", value_delimiter = ',', value_parser = parse_credit)]
     pub customer_topup_max: Vec<Money>,

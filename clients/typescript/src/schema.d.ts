@@ -31,7 +31,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What somebody has to look at, or had to. */
+        /** Alerts, firing and resolved. */
         get: operations["list_alerts"];
         put?: never;
         post?: never;
@@ -69,7 +69,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What was sold by checkouts, by day and currency: of a merchant's own products; for a manager of those that members put on sale in
+         * Earnings from checkouts, by day and currency: of a merchant's own products; for a manager of those that members put on sale in
          *     the tenant; for finance and administrators of all; of one merchant where it is asked for. What is relayed counts, so the last
          *     seconds may be missing.
          */
@@ -259,7 +259,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One call with all its answers: what was sent and what came back, as far as it may be stored. */
+        /** One call with all its answers: request and responses, as far as they may be stored. */
         get: operations["get_provider_request"];
         put?: never;
         post?: never;
@@ -293,7 +293,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be stored of calls to providers, as the adapters declare it, and how long it is kept. The service itself goes by the same lists. */
+        /** The stored parts of calls to providers, as the adapters declare them, and their retention. The service itself goes by the same lists. */
         get: operations["get_redaction_policy"];
         put?: never;
         post?: never;
@@ -476,7 +476,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Which letters the user wants */
+        /** Letters that the user wants */
         get: operations["get_mail"];
         /** Choose which letters to get; what is left out stays as it is. Those about the account itself are always sent. */
         put: operations["change_mail"];
@@ -734,7 +734,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What you keep for your checkouts: name, telephone number and addresses. */
+        /** Your profile for checkouts: name, telephone number and addresses. */
         get: operations["get_customer"];
         /** Replaces what you keep for your checkouts. Checkouts of before stay as they are. */
         put: operations["put_customer"];
@@ -752,7 +752,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What has become of events, and of what each handler wanted: `total = pending + processed + failed`. */
+        /** Events by progress, in all and for each handler: `total = pending + processed + failed`. */
         get: operations["get_event_stats"];
         put?: never;
         post?: never;
@@ -771,7 +771,7 @@ export interface paths {
         };
         /**
          * Transactions of all users with all their lines, newest first.
-         * @description What neither `referenceId`, `userId` nor a period narrows down is looked for backwards in time, 4,000 transactions a
+         * @description A search that neither `referenceId`, `userId` nor a period narrows down looks backwards in time, at 4,000 transactions a
          *     page: where it is rare, a page may have fewer than asked for, or none, and a cursor to go on.
          */
         get: operations["search_ledger"];
@@ -883,7 +883,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What every account comes to, from the lines, now or at a moment in the past. It reads the whole ledger: expect seconds
+         * The trial balance: every account's, from the lines, now or at a moment in the past. It reads the whole ledger: expect seconds
          *     per million transactions.
          */
         get: operations["get_trial_balance"];
@@ -919,7 +919,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What follows from your paid checkouts; where nothing does, a paid one is completed. */
+        /** Your fulfilment settings; with none, a paid checkout is completed at once. */
         get: operations["get_fulfilment"];
         /**
          * Sets up what follows from your paid checkouts: an order with your ERP, one with your carrier, both or none. What was sent stays as it
@@ -992,7 +992,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One application with its documents and what the checks found; whole numbers for a reviewer. */
+        /** One application with its documents and the checks' findings; whole numbers for a reviewer. */
         get: operations["review_application"];
         put?: never;
         post?: never;
@@ -1275,7 +1275,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What happened to one of your orders, oldest first. */
+        /** Events and calls of one of your orders, oldest first. */
         get: operations["get_timeline"];
         put?: never;
         post?: never;
@@ -1293,7 +1293,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How everything is: what waits, who works, which providers are not called, what is in wallets, and how calls to providers went in the
+         * An overview: waiting work, workers, providers that are not called, balances of wallets, and the calls to providers in the
          *     last hour, day or month. Of up to 10,000 calls the figures are exact; of more they are estimated from a sample in which every call is
          *     as likely as any other (`sample`). An answer serves everybody for ten seconds, and so does a failure.
          */
@@ -1366,7 +1366,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What moved the stock of a product, newest first. What staff read is recorded. */
+        /** Stock movements of a product, newest first. Reading by staff is recorded. */
         get: operations["list_movements"];
         put?: never;
         post?: never;
@@ -1530,7 +1530,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How all queues have got on in the last hour, by their jobs that ended well and are still there. */
+        /** Throughput of all queues in the last hour, by their jobs that ended well and are still there. */
         get: operations["list_paces"];
         put?: never;
         post?: never;
@@ -1581,7 +1581,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How many dead jobs of a queue there are. */
+        /** Number of a queue's dead jobs. */
         get: operations["count_dead"];
         put?: never;
         post?: never;
@@ -1632,7 +1632,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How a queue has got on in the last hour, by its jobs that ended well and are still there. */
+        /** Throughput of a queue in the last hour, by its jobs that ended well and are still there. */
         get: operations["get_pace"];
         put?: never;
         post?: never;
@@ -1703,7 +1703,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What an order would cost now, with one service or with each. The order itself is priced anew when it is taken. */
+        /** Quotes for an order, with one service or with each. The order itself is priced anew when it is taken. */
         get: operations["list_rates"];
         put?: never;
         post?: never;
@@ -1721,7 +1721,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can. A process that
+         * Readiness: whether requests can be served, and what is down. Without Redis, and while events wait for a worker, they can. A process that
          *     is about to end serves them still, and says here that the next ones should go elsewhere.
          */
         get: operations["ready"];
@@ -1846,7 +1846,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What has this id, number or address, as far as you may see it: a merchant and a customer what is theirs, a manager the tenant's
+         * Things with this id, number or address, as far as you may see them: a merchant and a customer what is theirs, a manager the tenant's
          *     orders, staff what their role reads.
          */
         get: operations["search"];
@@ -1919,10 +1919,10 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Has a user belong to a tenant. The user signs in again. Safe to repeat. */
+        /** Adds a user to a tenant. The user signs in again. Safe to repeat. */
         put: operations["add_member"];
         post?: never;
-        /** Has a member leave a tenant. What the member created there stays there. */
+        /** Removes a member from a tenant. What the member created there stays there. */
         delete: operations["remove_member"];
         options?: never;
         head?: never;
@@ -1975,7 +1975,7 @@ export interface paths {
         put?: never;
         /**
          * Get no more letters about what the link in a letter says, with one click and without signing in (RFC 8058). Safe to repeat.
-         *     What is in the body is not read.
+         *     The body is not read.
          */
         post: operations["unsubscribe"];
         delete?: never;
@@ -2149,7 +2149,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What changed what you can spend in a period, line by line, oldest first, between the balances before and after. The
+         * A statement: changes of your available balance in a period, oldest first, between the balances before and after. The
          *     first `opening` and the last `closing` are the period's; what is booked while you read changes nothing of it.
          */
         get: operations["get_statement"];
@@ -2242,7 +2242,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Has a delivery made now, whatever came of it; the body is the same. */
+        /** Makes a delivery now, whatever its status; the body is the same. */
         post: operations["retry_delivery"];
         delete?: never;
         options?: never;
@@ -2337,7 +2337,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Has a `webhook.test` posted to an endpoint, at once. */
+        /** Posts a `webhook.test` to an endpoint, at once. */
         post: operations["test_endpoint"];
         delete?: never;
         options?: never;
@@ -2353,7 +2353,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What is posted to endpoints that want everything, whether there are any: the oldest first. An API key gets what it reads elsewhere
+         * Events as they are posted to endpoints that want all of them, the oldest first; no endpoint is needed. An API key gets what it reads elsewhere
          *     too: events of orders with `orders:read`, of top-ups with `wallet:read`, of checkouts with `checkouts:read`, of products with
          *     `catalog:read`, a manager's with `tenants:read`. An event may come to light up to
          *     20 seconds after younger ones, so who follows looks back for so long.
@@ -2388,7 +2388,7 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description What an account comes to: on one side, the other is 0. */
+        /** @description The balance of an account: on one side, the other is 0. */
         AccountBalanceResponse: {
             /** @example settlement.cash */
             account: string;
@@ -2397,7 +2397,7 @@ export interface components {
             /** Format: int64 */
             debit: number;
         };
-        /** @description What an account may be asked at a time, over all workers; none where there is no limit. */
+        /** @description Limits of an account, over all workers; none where there is no limit. */
         AccountLimits: {
             /**
              * Format: int32
@@ -2417,7 +2417,7 @@ export interface components {
         };
         /** @description A page of accounts. */
         AccountListResponse: {
-            /** @description Those of environment variables first, then the newest. */
+            /** @description Accounts: those of environment variables first, then the newest. */
             items: components["schemas"]["AccountResponse"][];
             /** @description Send it as `cursor` for the next page; null on the last one. */
             nextCursor?: string | null;
@@ -2440,7 +2440,7 @@ export interface components {
             credentialsVersion: number;
             label: string;
             lastUsedAt?: components["schemas"]["Rfc3339Time"] | null;
-            /** @description As it was set, else as the environment or the provider has it. */
+            /** @description The limits as they were set, else those of the environment or the provider. */
             limits: components["schemas"]["AccountLimits"];
             /** @description The merchant whose orders alone it is used for. */
             ownerUserId?: string | null;
@@ -2449,27 +2449,27 @@ export interface components {
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
         /**
-         * @description Whether an account is used.
+         * @description Status of an account.
          * @enum {string}
          */
         AccountStatus: "active" | "inactive";
-        /** @description What came of a test call. */
+        /** @description The outcome of a test call. */
         AccountTestResponse: {
             accountId: string;
             errorClass?: components["schemas"]["ErrorClass"] | null;
             /** @example provider.unauthorized */
             errorCode?: string | null;
-            /** @description What the provider said, or what happened. */
+            /** @description The provider's message, or a description of the failure. */
             errorMessage?: string | null;
             /** Format: int32 */
             httpStatus?: number | null;
             /**
              * Format: int64
-             * @description From sending to the end of the answer.
+             * @description Milliseconds from sending to the end of the answer.
              */
             latencyMs: number;
             /**
-             * @description What was asked.
+             * @description The operation that was called.
              * @example look_up_order
              */
             operation: string;
@@ -2480,12 +2480,12 @@ export interface components {
             outcome: string;
             /** @description The call on record: `GET /audit/provider-requests/{requestRefId}`. */
             requestRefId: string;
-            /** @description When it began. */
+            /** @description Start of the call. */
             sentAt: components["schemas"]["Rfc3339Time"];
             /** @description The provider answered as it does to who may call it. */
             works: boolean;
         };
-        /** @description Who made something happen. */
+        /** @description An actor. */
         ActorResponse: {
             address?: string | null;
             id: string;
@@ -2535,43 +2535,48 @@ export interface components {
              */
             state: string;
         };
+        /**
+         * @description The direction of a correction.
+         * @enum {string}
+         */
+        AdjustmentDirection: "credit" | "debit";
         AlertListResponse: {
-            /** @description Those that fire first; of each state the latest first, 200 in all at most. */
+            /** @description Alerts, those that fire first; of each state the latest first, 200 in all at most. */
             items: components["schemas"]["AlertResponse"][];
         };
-        /** @description Something that somebody has to look at. */
+        /** @description An alert. */
         AlertResponse: {
             /**
              * @description The queue, provider, account or schedule.
              * @example mail-queue
              */
             about: string;
-            /** @description What to do about it. */
+            /** @description The remedy. */
             advice: string;
             /** @example jobs-die:mail-queue */
             alertId: string;
             firedAt?: components["schemas"]["Rfc3339Time"] | null;
-            /** @description In a sentence, as it is now; empty while it is pending. */
+            /** @description A sentence on the state now; empty while it is pending. */
             message: string;
             /**
-             * @description Which rule; docs/operate.md has them.
+             * @description The rule; docs/operate.md lists them.
              * @example jobs-die
              */
             rule: string;
             severity: components["schemas"]["Severity"];
-            /** @description Since when it is in this state. */
+            /** @description Time since which it is in this state. */
             since: components["schemas"]["Rfc3339Time"];
             state: components["schemas"]["AlertState"];
             /** @description Channels that have not taken the latest news yet. */
             undelivered: string[];
             /**
              * Format: double
-             * @description How much it is now, or was when it was last seen: jobs, orders, seconds, a share. 0 while it is pending.
+             * @description The value now, or when it was last seen: jobs, orders, seconds, a share. 0 while it is pending.
              */
             value: number;
         };
         /**
-         * @description Where an alert is.
+         * @description State of an alert.
          * @enum {string}
          */
         AlertState: "pending" | "firing" | "resolved";
@@ -2626,7 +2631,7 @@ export interface components {
              * @description Null where there was no answer.
              */
             httpStatus?: number | null;
-            /** @description It came after its worker had lost the job; nothing followed from it. */
+            /** @description Whether it came after its worker had lost the job; nothing followed from it then. */
             late: boolean;
             /** Format: int64 */
             latencyMs: number;
@@ -2666,25 +2671,25 @@ export interface components {
             businessType?: components["schemas"]["Holder"] | null;
             /** @description Automatic checks of what was handed in. */
             checks: components["schemas"]["CheckResponse"][];
-            /** @description What the latest decision says. */
+            /** @description Reason of the latest decision. */
             decisionReason?: string | null;
             documents: components["schemas"]["DocumentResponse"][];
             /** @example 29XXXXXXXXXX1Z5 */
             gstin?: string | null;
             legalName?: string | null;
-            /** @description What to do next, in a sentence. */
+            /** @description The next step, in a sentence. */
             nextStep: string;
             /**
              * @description All but the last four characters are hidden.
              * @example XXXXXX234F
              */
             pan?: string | null;
-            /** @description What has to be changed before it is handed in again. */
+            /** @description Changes to make before it is handed in again. */
             requirements: components["schemas"]["Requirement"][];
             state: components["schemas"]["KycState"];
             /**
              * Format: int32
-             * @description How often it was handed in.
+             * @description Number of submissions.
              */
             submission: number;
             submittedAt?: components["schemas"]["Rfc3339Time"] | null;
@@ -2694,14 +2699,14 @@ export interface components {
         ApplicationSummary: {
             /**
              * Format: int64
-             * @description Since it was handed in.
+             * @description Seconds since it was handed in.
              */
             ageSeconds: number;
             /** @description One of two reviewers has approved. */
             awaitsSecondApproval: boolean;
             businessType?: components["schemas"]["Holder"] | null;
             legalName?: string | null;
-            /** @description When it was handed in, another account had handed in the same PAN, GSTIN or account number. */
+            /** @description Whether another account had handed in the same PAN, GSTIN or account number before. */
             papersShared: boolean;
             state: components["schemas"]["KycState"];
             /** Format: int32 */
@@ -2727,12 +2732,12 @@ export interface components {
             items: components["schemas"]["AuditEventResponse"][];
             /** @description Send it as `cursor`, with the same filters, for the next page; null on the last one. */
             nextCursor?: string | null;
-            /** @description There may be more that matches although this page is not full: looking ended here. Go on with the cursor. */
+            /** @description Whether there may be more although this page is not full: looking ended here. Go on with the cursor. */
             partial: boolean;
             /** @description A day at most unless resource, request, actor or user is given. */
             range: components["schemas"]["RangeResponse"];
         };
-        /** @description One thing that somebody did to something, or read of it. */
+        /** @description An audit event: something that was done or read. */
         AuditEventResponse: {
             /**
              * @description Module and verb, `request.read`; of an event its type, `OrderCreated`.
@@ -2755,11 +2760,11 @@ export interface components {
              * @example order
              */
             resourceType: string;
-            /** @description Whose it is, where that is known. */
+            /** @description The user that it is about, where that is known. */
             userId?: string | null;
         };
         /**
-         * @description Whether it was done.
+         * @description Outcome.
          * @enum {string}
          */
         AuditOutcome: "done" | "denied" | "failed";
@@ -2781,17 +2786,17 @@ export interface components {
             accountNumber: string;
             ifsc: string;
         };
-        /** @description Who wants a second factor. */
+        /** @description The password, before a second factor begins. */
         BeginTotpRequest: {
             /** Format: password */
             currentPassword: string;
         };
-        /** @description What an authenticator needs; it is shown here only. */
+        /** @description The secret for an authenticator; it is shown here only. */
         BeginTotpResponse: {
-            /** @description To type in, base 32: SHA-1, six digits, thirty seconds. */
+            /** @description Secret to type in, base 32: SHA-1, six digits, thirty seconds. */
             secret: string;
             /**
-             * @description To show as a QR code.
+             * @description Address to show as a QR code.
              * @example otpauth://totp/Waybill:asha%40example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Waybill
              */
             uri: string;
@@ -2804,20 +2809,20 @@ export interface components {
              * @example NEFT-2026-11-21-0042
              */
             clientReference: string;
-            direction?: components["schemas"]["Direction"] | null;
+            direction?: components["schemas"]["AdjustmentDirection"] | null;
             kind: components["schemas"]["BookingKind"];
-            /** @description Why; it is shown to the merchant. */
+            /** @description The reason; it is shown to the merchant. */
             reason: string;
-            /** @description Whose wallet gets the money; with `transfer` only. */
+            /** @description The user who gets the money; with `transfer` only. */
             toUserId?: string | null;
-            /** @description Whose wallet; with `transfer` the payer's. */
+            /** @description The user of the wallet; with `transfer` the payer. */
             userId: string;
         };
-        /** @description What a transaction was booked for. */
+        /** @description The reference of a transaction. */
         BookedForResponse: {
             id: string;
             /**
-             * @description Which of its bookings.
+             * @description The kind of booking.
              * @example hold
              */
             kind: string;
@@ -2825,26 +2830,26 @@ export interface components {
             type: string;
         };
         /**
-         * @description What finance can book.
+         * @description Bookings that finance makes.
          * @enum {string}
          */
         BookingKind: "recharge" | "adjustment" | "transfer";
         /**
-         * @description Why a breaker opened.
+         * @description Reason for which a breaker opened.
          * @enum {string}
          */
         BreakerReason: "unreachable" | "credentials";
         /**
-         * @description Whether calls are made, as shown.
+         * @description State of a breaker, as shown.
          * @enum {string}
          */
         BreakerState: "closed" | "open" | "half_open";
-        /** @description Who gets it. */
+        /** @description The buyer. */
         BuyerRequest: {
             email: string;
             name: string;
             /**
-             * @description With the country's code, in any usual spelling.
+             * @description Telephone number with the country's code, in any usual spelling.
              * @example +4930123456
              */
             phone?: string | null;
@@ -2866,7 +2871,7 @@ export interface components {
             orderId?: string | null;
             provider: string;
             requestRefId: string;
-            /** @description What it was about where that is no order: a top-up, an application. */
+            /** @description The subject, where it is no order: a top-up, an application. */
             resourceId?: string | null;
             sentAt?: components["schemas"]["Rfc3339Time"] | null;
             userId: string;
@@ -2877,13 +2882,13 @@ export interface components {
             items: components["schemas"]["CallSummary"][];
             /** @description Send it as `cursor`, with the same filters, for the next page; null on the last one. */
             nextCursor?: string | null;
-            /** @description There may be more that matches although this page is not full: looking ended here. Go on with the cursor. */
+            /** @description Whether there may be more although this page is not full: looking ended here. Go on with the cursor. */
             partial: boolean;
             /** @description The time that was looked at: a day at most unless order, user, clientOrderId, AWB or correlation id is given. */
             range: components["schemas"]["RangeResponse"];
         };
         CallPart: {
-            /** @description When it began. */
+            /** @description Start of this part of the period. */
             at: components["schemas"]["Rfc3339Time"];
             /**
              * Format: int64
@@ -2903,7 +2908,7 @@ export interface components {
             unknown: number;
             /**
              * Format: double
-             * @description Of these, those that went well, in percent; 100 where there were none.
+             * @description Share of these that succeeded, in percent; 100 where there were none.
              */
             wellPercent: number;
         };
@@ -2915,7 +2920,7 @@ export interface components {
             responses: components["schemas"]["AnswerResponse"][];
             url: string;
         };
-        /** @description What figures about calls follow from. */
+        /** @description A sample of calls, for figures. */
         CallSample: {
             /**
              * Format: int64
@@ -2944,14 +2949,14 @@ export interface components {
         CancelCheckoutRequest: {
             /** @description The id under which it was asked for. */
             clientOrderId: string;
-            /** @description Why; for your own records. */
+            /** @description The reason; for your own records. */
             reason?: string | null;
         };
         /** @description `POST /orders/cancel`. */
         CancelOrderRequest: {
             /** @description The id under which the order was created. */
             clientOrderId: string;
-            /** @description Why; for your own records. */
+            /** @description The reason; for your own records. */
             reason?: string | null;
         };
         CancellationResponse: {
@@ -2963,7 +2968,7 @@ export interface components {
             status: components["schemas"]["CancellationStatus"];
         };
         /**
-         * @description Where a cancellation is.
+         * @description Status of a cancellation.
          * @enum {string}
          */
         CancellationStatus: "requested" | "in_progress" | "done" | "refused" | "needs_attention";
@@ -2978,7 +2983,7 @@ export interface components {
             quantity: number;
         };
         CategoryListResponse: {
-            /** @description Those with the most products first, 500 at most. */
+            /** @description Categories, those with the most products first, 500 at most. */
             items: components["schemas"]["CategoryResponse"][];
         };
         CategoryResponse: {
@@ -2992,10 +2997,10 @@ export interface components {
         };
         /** @description `PUT /provider-accounts/{accountId}`. What is left out stays as it is; `null` takes a comment or a limit away. */
         ChangeAccountRequest: {
-            /** @description For people. */
+            /** @description A note for people. */
             comment?: string | null;
             /**
-             * @description All of them, in place of the ones before.
+             * @description All credentials, in place of those before.
              * @example {
              *       "accessKey": "...",
              *       "secretKey": "..."
@@ -3005,7 +3010,7 @@ export interface components {
                 [key: string]: string;
             } | null;
             /**
-             * @description What you call it.
+             * @description A name of your choice.
              * @example Warehouse Delhi
              */
             label?: string | null;
@@ -3013,12 +3018,12 @@ export interface components {
         };
         /** @description `PATCH /webhook-endpoints/{endpointId}`. What is left out stays. */
         ChangeEndpointRequest: {
-            /** @description Your words; `null` takes them away. */
+            /** @description A description of your choice; `null` removes it. */
             description?: string | null;
             status?: components["schemas"]["EndpointStatus"] | null;
             /** @description Types of events; empty, all of them. */
             types?: string[] | null;
-            /** @description Where to post. */
+            /** @description Address to post to. */
             url?: string | null;
         };
         /** @description The old password and the new one. */
@@ -3039,22 +3044,22 @@ export interface components {
             name?: string | null;
             parcel?: components["schemas"]["ParcelRequest"] | null;
             price?: components["schemas"]["PriceRequest"] | null;
-            /** @description All that there are in other currencies from now on. */
+            /** @description All prices in other currencies from now on. */
             prices?: components["schemas"]["PriceRequest"][] | null;
             status?: components["schemas"]["ProductStatus"] | null;
         };
         /**
-         * @description What is checked.
+         * @description The kind of a check.
          * @enum {string}
          */
         CheckKind: "pan" | "gstin" | "bank_account";
-        /** @description What a merchant learns of a check: whether it is good, not whose name a register has. */
+        /** @description A check as the merchant sees it: its result, without the name in the register. */
         CheckResponse: {
             check: components["schemas"]["CheckKind"];
             checkedAt?: components["schemas"]["Rfc3339Time"] | null;
             status: components["schemas"]["CheckStatus"];
         };
-        /** @description What a check found. */
+        /** @description The result of a check. */
         CheckResult: {
             check: components["schemas"]["CheckKind"];
             checkedAt?: components["schemas"]["Rfc3339Time"] | null;
@@ -3074,7 +3079,7 @@ export interface components {
             transfer?: string | null;
         };
         /**
-         * @description What a check found.
+         * @description The result of a check.
          * @enum {string}
          */
         CheckStatus: "pending" | "passed" | "name_mismatch" | "failed" | "inconclusive" | "unavailable";
@@ -3083,7 +3088,7 @@ export interface components {
             status: components["schemas"]["CheckoutCancellationStatus"];
         };
         /**
-         * @description Where a cancellation is that waits for orders.
+         * @description Status of a cancellation that waits for orders.
          * @enum {string}
          */
         CheckoutCancellationStatus: "requested" | "refused" | "done";
@@ -3117,10 +3122,10 @@ export interface components {
         CheckoutPaymentResponse: {
             expiresAt?: components["schemas"]["Rfc3339Time"] | null;
             method: components["schemas"]["PaymentMethod"];
-            /** @description Of an external payment. */
+            /** @description The merchant's id of an external payment. */
             paymentId?: string | null;
             status: components["schemas"]["PaymentStatus"];
-            /** @description Where to pay, for who asked for the checkout; null before the gateway has a page, and where there is nothing to pay any more. */
+            /** @description Page on which to pay, for the user who asked for the checkout; null before the gateway has a page, and where there is nothing to pay any more. */
             url?: string | null;
         };
         /** @description `POST /checkout` */
@@ -3132,7 +3137,7 @@ export interface components {
             clientOrderId: string;
             currency?: components["schemas"]["Currency"] | null;
             customer: components["schemas"]["BuyerRequest"];
-            /** @description What is bought: products of one merchant, in one currency. */
+            /** @description The cart: products of one merchant, in one currency. */
             items: components["schemas"]["CartLineRequest"][];
             payment: components["schemas"]["PaymentRequest"];
             /** @default normal */
@@ -3151,7 +3156,7 @@ export interface components {
             orderNumber: string;
             /** @description All orders that were made for it, `ord_...`. */
             orders: string[];
-            /** @description What carries it out, as the merchant has set up; empty until it is sent. */
+            /** @description Its parts at the ERP and at the carrier, by the merchant's fulfilment settings; empty until they are sent. */
             parts: components["schemas"]["PartResponse"][];
             payment: components["schemas"]["CheckoutPaymentResponse"];
             priority: components["schemas"]["Priority"];
@@ -3163,14 +3168,14 @@ export interface components {
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
         /**
-         * @description Where a checkout is.
+         * @description Status of a checkout.
          * @enum {string}
          */
         CheckoutStatus: "pending" | "paid" | "completed" | "payment_failed" | "cancelled" | "needs_attention" | "cancelling";
         /** @description `PATCH /orders/{orderId}/comment` */
         CommentRequest: {
             /**
-             * @description For staff; `null` takes it away.
+             * @description A note for staff; `null` removes it.
              * @example The registry wants another number; asked the client.
              */
             comment?: string | null;
@@ -3188,7 +3193,7 @@ export interface components {
         /** @description The first code. */
         ConfirmTotpRequest: {
             /**
-             * @description What the authenticator shows.
+             * @description The authenticator's code.
              * @example 081804
              */
             code: string;
@@ -3209,10 +3214,10 @@ export interface components {
         };
         /** @description `POST /provider-accounts` */
         CreateAccountRequest: {
-            /** @description For people. */
+            /** @description A note for people. */
             comment?: string | null;
             /**
-             * @description By the names that the provider gives to them. They are never shown again.
+             * @description Credentials under the provider's names. They are never shown again.
              * @example {
              *       "accessKey": "...",
              *       "secretKey": "..."
@@ -3222,7 +3227,7 @@ export interface components {
                 [key: string]: string;
             };
             /**
-             * @description What you call it.
+             * @description A name of your choice.
              * @example Warehouse Delhi
              */
             label: string;
@@ -3238,7 +3243,7 @@ export interface components {
         /** @description A new API key. */
         CreateApiKeyRequest: {
             /**
-             * @description What the authenticator shows, or a recovery code; where you have a second factor.
+             * @description A code of the authenticator, or a recovery code; where you have a second factor.
              * @example 081804
              */
             code?: string | null;
@@ -3249,12 +3254,12 @@ export interface components {
             currentPassword: string;
             expiresAt?: components["schemas"]["Rfc3339Time"] | null;
             /**
-             * @description What it is for, in your words; no personal data and no secrets.
+             * @description A name of your choice; no personal data and no secrets.
              * @example Warehouse server
              */
             name: string;
             /**
-             * @description What it may do. A scope opens nothing that your role doesn't.
+             * @description Permissions of the key. A scope opens nothing that your role doesn't.
              * @example [
              *       "orders:read",
              *       "orders:write"
@@ -3264,12 +3269,12 @@ export interface components {
         };
         /** @description `POST /webhook-endpoints` */
         CreateEndpointRequest: {
-            /** @description Your words. */
+            /** @description A description of your choice. */
             description?: string | null;
             /** @description Types of events; left out or empty, all of them. */
             types?: string[] | null;
             /**
-             * @description Where to post: https, in the public internet, on port 443 or one above 1023.
+             * @description Address to post to: https, in the public internet, on port 443 or one above 1023.
              * @example https://shop.example.com/hooks/waybill
              */
             url: string;
@@ -3314,12 +3319,12 @@ export interface components {
         };
         /** @description `POST /products` */
         CreateProductRequest: {
-            /** @description One of yours; it is compared as it is written. */
+            /** @description A category of yours; it is compared as it is written. */
             category?: string | null;
             description?: string | null;
             /**
              * Format: int64
-             * @description With fewer pieces than that there is an event `StockLow`; 0 is never.
+             * @description Stock below which there is an event `StockLow`; 0 is never.
              * @default 5
              */
             lowStockAt: number | null;
@@ -3336,7 +3341,7 @@ export interface components {
             name: string;
             settings?: components["schemas"]["TenantSettings"] | null;
             /**
-             * @description For addresses of pages; stays as it is.
+             * @description A short name for addresses of pages; it can't be changed.
              * @example kiran-stores
              */
             slug: string;
@@ -3348,7 +3353,7 @@ export interface components {
         Currency: string;
         /** @description The accounts of one currency, in minor units. */
         CurrencyBalanceResponse: {
-            /** @description By name; all users' wallets together are `wallet.available` and `wallet.held`. */
+            /** @description Balances by name of the account; all users' wallets together are `wallet.available` and `wallet.held`. */
             accounts: components["schemas"]["AccountBalanceResponse"][];
             balanced: boolean;
             currency: string;
@@ -3362,21 +3367,21 @@ export interface components {
             addresses?: components["schemas"]["KeptAddressRequest"][];
             name: string;
             /**
-             * @description With the country's code, in any usual spelling.
+             * @description Telephone number with the country's code, in any usual spelling.
              * @example +4930123456
              */
             phone?: string | null;
         };
-        /** @description What a customer keeps. */
+        /** @description A customer's profile. */
         CustomerProfileResponse: {
-            /** @description In the order that they were sent in; one is the default, unless there is none. */
+            /** @description Addresses in the order in which they were sent; one is the default. */
             addresses: components["schemas"]["KeptAddressResponse"][];
             /** @description Null before anything was kept. */
             name?: string | null;
             phone?: string | null;
             updatedAt?: components["schemas"]["Rfc3339Time"] | null;
         };
-        /** @description Who has bought. */
+        /** @description The buyer. */
         CustomerRequest: {
             /** @description E-mail. */
             email: string;
@@ -3386,7 +3391,7 @@ export interface components {
             /** @description Last name. */
             lastName: string;
             /**
-             * @description With the country's code, in any usual spelling (`+49 30 123456`, `0049 30 123456`).
+             * @description Telephone number with the country's code, in any usual spelling (`+49 30 123456`, `0049 30 123456`).
              * @example +4930123456
              */
             phone: string;
@@ -3402,27 +3407,27 @@ export interface components {
         DailyResponse: {
             items: components["schemas"]["DayResponse"][];
         };
-        /** @description What was sold on one day in one currency. */
+        /** @description Earnings of one day in one currency. */
         DayEarningsResponse: components["schemas"]["EarningsSums"] & {
             /**
-             * @description In UTC.
+             * @description The day in UTC.
              * @example 2026-01-31
              */
             day: string;
         };
-        /** @description What happened to the orders of one provider on one day. */
+        /** @description Orders of one provider on one day. */
         DayResponse: {
-            /** @description What was charged for orders, by currency. */
+            /** @description Charges for orders, by currency. */
             charged: components["schemas"]["Money"][];
             confirmation: components["schemas"]["ConfirmationTimes"];
             /**
-             * @description In UTC.
+             * @description The day in UTC.
              * @example 2026-01-31
              */
             day: string;
             orders: components["schemas"]["OrderSums"];
             provider: string;
-            /** @description What was given back of it, by currency. */
+            /** @description Refunds of them, by currency. */
             refunded: components["schemas"]["Money"][];
         };
         DeadCountResponse: {
@@ -3436,9 +3441,9 @@ export interface components {
         DecisionRequest: {
             /** @description The word. */
             decision: components["schemas"]["Verdict"];
-            /** @description Why; kept for ever, and shown to the merchant: no names, no numbers. */
+            /** @description The reason; kept for ever, and shown to the merchant: no names, no numbers. */
             reason: string;
-            /** @description What the merchant has to change; with `clarify`, and only then. */
+            /** @description Changes that the merchant has to make; with `clarify`, and only then. */
             requirements?: components["schemas"]["RequirementRequest"][];
             /**
              * Format: int32
@@ -3448,7 +3453,7 @@ export interface components {
         };
         DecisionResponse: {
             at: components["schemas"]["Rfc3339Time"];
-            /** @description Who. */
+            /** @description The user. */
             by: string;
             decision: string;
             reason: string;
@@ -3483,11 +3488,11 @@ export interface components {
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
         /**
-         * @description Where a delivery is.
+         * @description Status of a delivery.
          * @enum {string}
          */
         DeliveryStatus: "pending" | "delivered" | "failed";
-        /** @description What it is about, under the name of its kind. */
+        /** @description The detail object, under the name of its kind. */
         DetailResponse: {
             shipment: components["schemas"]["ShipmentResponse"];
         } | {
@@ -3495,13 +3500,13 @@ export interface components {
         } | {
             extract: components["schemas"]["ExtractResponse"];
         };
-        /** @description Something that does not agree. */
+        /** @description A difference. */
         Difference: {
-            /** @description Which check found it: `wallet.available`, `hold.lines`, ... */
+            /** @description The check that found it: `wallet.available`, `hold.lines`, ... */
             check: string;
-            /** @description What it should be. */
+            /** @description The expected value. */
             expected: string;
-            /** @description What it is. */
+            /** @description The kind of transaction. */
             found: string;
             /** @description The id of what it is about. */
             subject: string;
@@ -3533,12 +3538,7 @@ export interface components {
             width: number;
         };
         /**
-         * @description For whom a correction is good.
-         * @enum {string}
-         */
-        Direction: "credit" | "debit";
-        /**
-         * @description Why an endpoint is disabled.
+         * @description Reason for which an endpoint is disabled.
          * @enum {string}
          */
         DisabledReason: "owner" | "gone" | "failing" | "sample";
@@ -3549,11 +3549,11 @@ export interface components {
              * @description PDF, PNG or JPEG, told by its content; at most 5 MiB.
              */
             file: string;
-            /** @description What it shows. */
+            /** @description The kind of document. */
             kind: components["schemas"]["DocumentKind"];
         };
         /**
-         * @description What a document shows.
+         * @description A kind of document.
          * @enum {string}
          */
         DocumentKind: "pan_card" | "gst_certificate" | "cancelled_cheque" | "address_proof";
@@ -3573,11 +3573,11 @@ export interface components {
             mediaType: string;
             uploadedAt: components["schemas"]["Rfc3339Time"];
         };
-        /** @description What was sold, by day and currency, and in all. */
+        /** @description Earnings by day and currency, and in all. */
         EarningsResponse: {
             /** @description Oldest day first; only days on which something was sold or taken back. */
             items: components["schemas"]["DayEarningsResponse"][];
-            /** @description Of all these days, by currency. */
+            /** @description Totals of all these days, by currency. */
             totals: components["schemas"]["EarningsSums"][];
         };
         /**
@@ -3628,7 +3628,7 @@ export interface components {
             heldUntil?: components["schemas"]["Rfc3339Time"] | null;
             replay?: components["schemas"]["ReplayResponse"] | null;
             status: components["schemas"]["EndpointStatus"];
-            /** @description Whose it is, where it is a tenant's. */
+            /** @description The tenant, where it is a tenant's. */
             tenantId?: string | null;
             /** @description Empty for all types. */
             types: string[];
@@ -3636,7 +3636,7 @@ export interface components {
             url: string;
         };
         /**
-         * @description Whether events are posted.
+         * @description Status of an endpoint.
          * @enum {string}
          */
         EndpointStatus: "enabled" | "disabled";
@@ -3650,11 +3650,11 @@ export interface components {
         };
         /** @description `POST /kyc/applications/{userId}/erasure` and `POST /kyc/erasure` */
         ErasureRequest: {
-            /** @description Why, and on whose request; kept for ever: no names, no numbers. */
+            /** @description The reason, and on whose request; kept for ever: no names, no numbers. */
             reason: string;
         };
         /**
-         * @description How a call counts.
+         * @description Class of an error.
          * @enum {string}
          */
         ErrorClass: "retryable" | "unknown" | "fatal";
@@ -3664,19 +3664,19 @@ export interface components {
             /** @description Send it as `cursor` for the next page; null at the end. A page may have fewer than asked for, or none, before. */
             nextCursor?: string | null;
         };
-        /** @description What is posted of an event. */
+        /** @description An event, as it is posted. */
         EventResponse: Record<string, never> & {
             /** @description The `webhook-id`. */
             eventId: string;
         };
-        /** @description What has become of events: `total = pending + processed + failed`, at one moment. */
+        /** @description Events by progress: `total = pending + processed + failed`, at one moment. */
         EventStats: {
             /**
              * Format: int64
              * @description A handler has given up; its dead job is at `/queues`.
              */
             failed: number;
-            /** @description By handler, of the events that it wanted. */
+            /** @description Counts by handler, of the events that it wanted. */
             handlers: components["schemas"]["HandlerStats"][];
             /**
              * Format: int64
@@ -3685,7 +3685,7 @@ export interface components {
             oldestPendingSeconds?: number | null;
             /**
              * Format: int64
-             * @description Not relayed yet, or with a handler still to run and none that gave up.
+             * @description Events that are not relayed yet, or with a handler still to run and none that gave up.
              */
             pending: number;
             /**
@@ -3700,7 +3700,7 @@ export interface components {
             total: number;
             /**
              * Format: int64
-             * @description Of these, in the outbox: not relayed yet.
+             * @description Pending events in the outbox: not relayed yet.
              */
             unrelayed: number;
         };
@@ -3708,17 +3708,17 @@ export interface components {
         ExchangeListResponse: {
             /** @description Oldest first. */
             items: components["schemas"]["CallResponse"][];
-            /** @description There are older ones: only the latest 50 are shown. */
+            /** @description Whether there are older ones: only the latest 50 are shown. */
             truncated: boolean;
         };
-        /** @description What is asked of a property register. */
+        /** @description A request for an extract from a property register. */
         ExtractRequest: {
             /**
-             * @description Of the object: two digits, two, five to seven, and any number of them. It is sent as it is written: noughts count.
+             * @description Cadastral number of the object: groups of two, two, five to seven, and any number of digits. It is sent as it is written: noughts count.
              * @example 50:33:0000000:98325
              */
             cadastralNumber: string;
-            /** @description What is to be told of it. */
+            /** @description The type of extract. */
             type: components["schemas"]["ExtractType"];
         };
         ExtractResponse: {
@@ -3726,7 +3726,7 @@ export interface components {
             type: components["schemas"]["ExtractType"];
         };
         /**
-         * @description What an extract tells.
+         * @description A type of extract.
          * @enum {string}
          */
         ExtractType: "info" | "base" | "ownership";
@@ -3740,7 +3740,7 @@ export interface components {
             status: components["schemas"]["OrderStatus"];
             userId: string;
         };
-        /** @description One thing wrong with one field. */
+        /** @description The fault of a field. */
         FieldError: {
             /** @description Machine-readable code: `required`, `unknown`, `type`, `length`, `range`, ... */
             code: string;
@@ -3749,7 +3749,7 @@ export interface components {
             /** @description A sentence for people. */
             message: string;
         };
-        /** @description Something that is not as it was sealed. */
+        /** @description A finding: something that is not as it was sealed. */
         FindingResponse: {
             collection?: string | null;
             /** @description The same in words. */
@@ -3771,7 +3771,7 @@ export interface components {
              */
             seq?: number | null;
         };
-        /** @description Whose password is forgotten. */
+        /** @description The address of the account whose password is forgotten. */
         ForgotPasswordRequest: {
             /**
              * Format: email
@@ -3780,7 +3780,7 @@ export interface components {
              */
             email: string;
         };
-        /** @description Who carries the parcel. */
+        /** @description The carrier. */
         FulfilmentCarrierRequest: {
             /** @description A carrier. */
             provider: components["schemas"]["ProviderName"];
@@ -3790,7 +3790,7 @@ export interface components {
             provider: string;
             service: components["schemas"]["Service"];
         };
-        /** @description Where the sale is booked. */
+        /** @description The ERP in which sales are booked. */
         FulfilmentErpRequest: {
             /** @description An ERP. */
             provider: components["schemas"]["ProviderName"];
@@ -3804,7 +3804,7 @@ export interface components {
             erp?: components["schemas"]["FulfilmentErpRequest"] | null;
             pickup?: components["schemas"]["PartyRequest"] | null;
         };
-        /** @description What follows from a paid checkout. */
+        /** @description Fulfilment settings. */
         FulfilmentResponse: {
             carrier?: components["schemas"]["FulfilmentCarrierResponse"] | null;
             erp?: components["schemas"]["FulfilmentErpResponse"] | null;
@@ -3812,11 +3812,11 @@ export interface components {
             updatedAt?: components["schemas"]["Rfc3339Time"] | null;
         };
         /**
-         * @description How a customer is addressed.
+         * @description Form of address.
          * @enum {string}
          */
         Gender: "male" | "female" | "other";
-        /** @description What a handler has done. */
+        /** @description Counts of a handler. */
         HandlerStats: {
             /**
              * Format: int64
@@ -3832,7 +3832,7 @@ export interface components {
             name: string;
             /**
              * Format: int64
-             * @description To be handled, or handled again.
+             * @description Events to be handled, or handled again.
              */
             pending: number;
         };
@@ -3847,7 +3847,7 @@ export interface components {
             end: string;
             workerId?: string | null;
         };
-        /** @description Something that has the name. */
+        /** @description A hit. */
         Hit: {
             at?: components["schemas"]["Rfc3339Time"] | null;
             id: string;
@@ -3855,11 +3855,11 @@ export interface components {
             kind: string;
             /** @description Its state, where it has one. */
             state?: string | null;
-            /** @description What it is called besides. */
+            /** @description Its other name. */
             title: string;
         };
         /**
-         * @description What a hold is on.
+         * @description The subject of a hold.
          * @enum {string}
          */
         HoldKind: "order" | "user";
@@ -3885,27 +3885,22 @@ export interface components {
             releasedAt?: components["schemas"]["Rfc3339Time"] | null;
             /** @description User id of who released it; null while it is in force. */
             releasedBy?: string | null;
-            state: components["schemas"]["HoldState"];
+            state: components["schemas"]["LegalHoldState"];
             /** @description The user, or whose order it is. */
             userId: string;
         };
         /**
-         * @description Whether it holds.
-         * @enum {string}
-         */
-        HoldState: "in_force" | "released";
-        /**
-         * @description What kind of person or body a [`Pan`] was issued to: its fourth letter.
+         * @description The kind of person or body that a [`Pan`] was issued to: its fourth letter.
          * @enum {string}
          */
         Holder: "individual" | "company" | "huf" | "firm" | "association" | "trust" | "body_of_individuals" | "local_authority" | "juridical_person" | "government";
-        /** @description What is in the parcel. */
+        /** @description An article in the parcel. */
         ItemRequest: {
             /** @description Its name. */
             name: string;
             /**
              * Format: int64
-             * @description How many.
+             * @description Quantity.
              */
             quantity: number;
             /** @description Your article number. */
@@ -3936,7 +3931,7 @@ export interface components {
         JobResponse: {
             /** Format: int32 */
             attempts: number;
-            /** @description What an operator notes about the order that it concerns. */
+            /** @description An operator's note about its order. */
             comment?: string | null;
             correlationId: string;
             createdAt: components["schemas"]["Rfc3339Time"];
@@ -3960,7 +3955,7 @@ export interface components {
             state: components["schemas"]["JobState"];
         };
         /**
-         * @description Where a job is.
+         * @description State of a job.
          * @enum {string}
          */
         JobState: "ready" | "active" | "dead" | "done";
@@ -3968,7 +3963,7 @@ export interface components {
         KeptAddressRequest: {
             /** @description As `shippingAddress` of a checkout. */
             address: components["schemas"]["ShippingAddressRequest"];
-            /** @description Whether it is the one that you usually want. Where you say it of none, it is the first. */
+            /** @description Whether it is the default address. Without one it is the first. */
             isDefault?: boolean;
             /**
              * @description Your name for it.
@@ -3978,18 +3973,18 @@ export interface components {
         };
         /** @description An address that is kept. */
         KeptAddressResponse: {
-            /** @description As a checkout takes it. */
+            /** @description The address, as a checkout takes it. */
             address: components["schemas"]["ShippingAddressResponse"];
             isDefault: boolean;
             label?: string | null;
         };
         /**
-         * @description Where an application is.
+         * @description State of an application.
          * @enum {string}
          */
         KycState: "not_started" | "draft" | "submitted" | "under_review" | "needs_clarification" | "verified" | "rejected" | "suspended";
         /**
-         * @description What a transaction is.
+         * @description The kind of a transaction.
          * @enum {string}
          */
         LedgerKind: "recharge" | "freight_hold" | "freight_capture" | "freight_release" | "freight_refund" | "adjustment" | "transfer" | "reversal" | "purchase" | "purchase_refund" | "late_payment" | "gateway_refund";
@@ -3999,6 +3994,11 @@ export interface components {
             /** @description Send it as `cursor` for the next page; null on the last one. Before that a page may have fewer than asked for, or none. */
             nextCursor?: string | null;
         };
+        /**
+         * @description State of a hold.
+         * @enum {string}
+         */
+        LegalHoldState: "in_force" | "released";
         /** @description Limits of an account, over all workers. */
         LimitsRequest: {
             /**
@@ -4027,14 +4027,14 @@ export interface components {
         };
         /** @description Another account with the same papers. */
         LinkedAccountResponse: {
-            /** @description What is the same: `pan`, `gstin`, `bankAccount`. */
+            /** @description The numbers that are the same: `pan`, `gstin`, `bankAccount`. */
             shared: string[];
-            /** @description Where its application is. */
+            /** @description State of its application. */
             state: components["schemas"]["KycState"];
-            /** @description Whose. */
+            /** @description The user. */
             userId: string;
         };
-        /** @description Who somebody claims to be. */
+        /** @description Credentials. */
         LoginRequest: {
             /**
              * Format: email
@@ -4043,7 +4043,7 @@ export interface components {
              */
             email: string;
             /**
-             * @description What the authenticator shows, or a recovery code; only where `auth.otp_required` asks for it.
+             * @description A code of the authenticator, or a recovery code; only where `auth.otp_required` asks for it.
              * @example 081804
              */
             otp?: string | null;
@@ -4054,7 +4054,7 @@ export interface components {
         LogoutRequest: {
             refreshToken: string;
         };
-        /** @description Which letters the user wants; what is left out stays as it is. */
+        /** @description Letters that the user wants; what is left out stays as it is. */
         MailTopicsRequest: {
             kyc?: boolean | null;
             orders?: boolean | null;
@@ -4064,7 +4064,7 @@ export interface components {
             stock?: boolean | null;
             webhooks?: boolean | null;
         };
-        /** @description Which letters the user wants. Those about the account itself are always sent. */
+        /** @description Letters that the user wants. Those about the account itself are always sent. */
         MailTopicsResponse: {
             /** @description Decisions about the application. */
             kyc: boolean;
@@ -4084,7 +4084,7 @@ export interface components {
         /** @description `POST /orders/{orderId}/mark-failed` */
         MarkFailedRequest: {
             /**
-             * @description Why; it is recorded.
+             * @description The reason; it is recorded.
              * @example The carrier has no record of it, by telephone.
              */
             reason: string;
@@ -4115,12 +4115,7 @@ export interface components {
             userId: string;
         };
         /**
-         * @description A way to pay.
-         * @enum {string}
-         */
-        MethodRequest: "gateway" | "wallet" | "external";
-        /**
-         * @description What becomes of times that nobody was there for.
+         * @description The rule for times that nobody was there for.
          * @enum {string}
          */
         Missed: "skip" | "once";
@@ -4147,16 +4142,16 @@ export interface components {
              */
             delta: number;
             kind?: components["schemas"]["OwnMovementKind"] | null;
-            /** @description Why; a correction is on record with it. */
+            /** @description The reason; a correction is on record with it. */
             reason: string;
         };
         /**
-         * @description Whether there is more or less to spend.
+         * @description Direction of a movement.
          * @enum {string}
          */
         Movement: "credit" | "debit";
         /**
-         * @description Why stock was moved.
+         * @description Kind of a stock movement.
          * @enum {string}
          */
         MovementKind: "receipt" | "sale" | "return" | "correction";
@@ -4170,7 +4165,7 @@ export interface components {
         /** @description A movement of a product's stock. */
         MovementResponse: {
             at: components["schemas"]["Rfc3339Time"];
-            /** @description What a checkout moved; null for what you did. */
+            /** @description The checkout that moved it; null for your own movements. */
             checkoutId?: string | null;
             /** @description Yours; null for what a checkout moved. */
             clientReference?: string | null;
@@ -4200,11 +4195,11 @@ export interface components {
             reason?: components["schemas"]["BreakerReason"] | null;
             retryAt?: components["schemas"]["Rfc3339Time"] | null;
         };
-        /** @description What may be stored of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`. */
+        /** @description The stored part of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`. */
         OperationPolicy: {
             /** @description Fields of either that are stored without addresses, long numbers and tax numbers. */
             freeText: string[];
-            /** @description Which of them stay when a record is erased; everything else in a body is erased. */
+            /** @description Fields that stay when a record is erased; everything else in a body is erased. */
             notPersonal: string[];
             /** @example create_order */
             operation: string;
@@ -4219,7 +4214,7 @@ export interface components {
         };
         /** @description Files of an order. */
         OrderFileListResponse: {
-            /** @description In the order in which they came. */
+            /** @description Files in the order in which they came. */
             items: components["schemas"]["OrderFileResponse"][];
         };
         /** @description A file of an order, without its content. */
@@ -4231,7 +4226,7 @@ export interface components {
             fileId: string;
             /** @example extract.pdf */
             name: string;
-            /** @description Of its content, in hex. */
+            /** @description SHA-256 of the content, in hex. */
             sha256: string;
             /**
              * Format: int64
@@ -4262,10 +4257,10 @@ export interface components {
             clientOrderId: string;
             createdAt: components["schemas"]["Rfc3339Time"];
             failure?: components["schemas"]["StoredFailure"] | null;
-            /** @description What came of it, of providers that answer with files. */
+            /** @description Files of the order, of providers that answer with files. */
             files?: components["schemas"]["OrderFileResponse"][] | null;
             orderId: string;
-            /** @description For people to read out. */
+            /** @description A number for people to read out. */
             orderNumber: string;
             provider: string;
             providerRequestRefId?: string | null;
@@ -4277,11 +4272,11 @@ export interface components {
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
         /**
-         * @description Where an order is.
+         * @description Status of an order.
          * @enum {string}
          */
         OrderStatus: "created" | "confirmed" | "in_progress" | "delivered" | "cancelled" | "failed" | "needs_attention";
-        /** @description How many orders came to this on that day; one that came to it again counts again. */
+        /** @description Orders that reached this on that day; one that reached it again counts again. */
         OrderSums: {
             /** Format: int64 */
             cancelled: number;
@@ -4296,9 +4291,9 @@ export interface components {
             /** Format: int64 */
             needsAttention: number;
         };
-        /** @description How everything is. */
+        /** @description An overview. */
         OverviewResponse: {
-            /** @description When it was looked at. */
+            /** @description Time of the overview. */
             at: components["schemas"]["Rfc3339Time"];
             /** @description Accounts that are not called now. */
             breakers: components["schemas"]["OpenBreaker"][];
@@ -4311,13 +4306,13 @@ export interface components {
             providers: components["schemas"]["ProviderPace"][];
             /** @description Events that nobody has relayed yet. */
             relay: components["schemas"]["Waiting"];
-            /** @description What `providers` and `series` follow from. */
+            /** @description The sample behind `providers` and `series`. */
             sample: components["schemas"]["CallSample"];
             /** @description Records that are not sealed yet. */
             sealer: components["schemas"]["Waiting"];
             /** @description The same by parts of the time, oldest first. */
             series: components["schemas"]["CallPart"][];
-            /** @description What is free in wallets, by currency; of 100,000 wallets at most. */
+            /** @description Available balances of wallets, by currency; of 100,000 wallets at most. */
             wallets: components["schemas"]["WalletSum"][];
             window: components["schemas"]["Window"];
             /** @description Workers that are alive. */
@@ -4343,12 +4338,12 @@ export interface components {
             amount: number;
         };
         /**
-         * @description What merchants do to their stock.
+         * @description Movements that merchants make.
          * @enum {string}
          */
         OwnMovementKind: "receipt" | "correction";
         /**
-         * @description What somebody opens an account for.
+         * @description The role of a new account.
          * @enum {string}
          */
         OwnRole: "merchant" | "customer";
@@ -4356,7 +4351,7 @@ export interface components {
         OwnTransactionResponse: {
             /**
              * Format: int64
-             * @description By how much it changed what can be spent; 0 where what was set aside went to the carrier.
+             * @description The change of the available balance; 0 where what was set aside went to the carrier.
              */
             amount: number;
             at: components["schemas"]["Rfc3339Time"];
@@ -4383,7 +4378,7 @@ export interface components {
         PaceListResponse: {
             items: components["schemas"]["QueuePace"][];
         };
-        /** @description How a queue has got on. */
+        /** @description Throughput of a queue. */
         PaceResponse: {
             /**
              * Format: double
@@ -4392,7 +4387,7 @@ export interface components {
             attempts?: number | null;
             /**
              * Format: int64
-             * @description From creation to the end, for half of them; null where there are none.
+             * @description The median time from creation to the end; null where there are none.
              */
             p50Ms?: number | null;
             /**
@@ -4407,7 +4402,7 @@ export interface components {
             p99Ms?: number | null;
             /** @description Jobs that ended well in each of the last sixty minutes, the present one last. */
             perMinute: number[];
-            /** @description How many of them the rest is about, latest first. */
+            /** @description Size of the sample behind the other figures, the latest first. */
             sample: number;
         };
         /** @description Outer dimensions of one piece in its parcel. */
@@ -4436,7 +4431,7 @@ export interface components {
             /** Format: int32 */
             width: number;
         };
-        /** @description How one piece is sent. */
+        /** @description Parcel of one piece. */
         ParcelRequest: {
             dimensionsCm: components["schemas"]["ParcelDimensionsRequest"];
             /**
@@ -4451,11 +4446,11 @@ export interface components {
             weightGrams: number;
         };
         /**
-         * @description What carries a checkout out.
+         * @description A kind of order that fulfils a checkout.
          * @enum {string}
          */
         PartKind: "erp" | "carrier";
-        /** @description Why a part is where it is. */
+        /** @description Reason of a part's status. */
         PartReasonResponse: {
             /** @description `wallet.insufficient_funds`, `checkout.not_acceptable`, `provider.refused`, ... */
             code: string;
@@ -4471,7 +4466,7 @@ export interface components {
             status: components["schemas"]["PartStatus"];
         };
         /**
-         * @description Where a part is.
+         * @description Status of a part.
          * @enum {string}
          */
         PartStatus: "waiting" | "placed" | "confirmed" | "failed" | "needs_attention" | "cancelling" | "cancelled" | "skipped";
@@ -4494,7 +4489,7 @@ export interface components {
             /** @description Name. */
             name: string;
             /**
-             * @description Of a mobile: ten digits, the first 6 to 9, in any usual spelling (`+91 98765 43210`).
+             * @description Mobile number: ten digits, the first 6 to 9, in any usual spelling (`+91 98765 43210`).
              * @example 9876543210
              */
             phone: string;
@@ -4518,26 +4513,26 @@ export interface components {
             state: string;
         };
         /**
-         * @description How a checkout is paid.
+         * @description A way to pay.
          * @enum {string}
          */
         PaymentMethod: "gateway" | "wallet" | "external";
         /**
-         * @description Who pays for the goods, and when.
+         * @description How the goods are paid for.
          * @enum {string}
          */
         PaymentMode: "prepaid" | "cod";
-        /** @description How it is paid. */
+        /** @description The way to pay. */
         PaymentRequest: {
-            method: components["schemas"]["MethodRequest"];
+            method: components["schemas"]["PaymentMethod"];
             /**
-             * @description Of an external payment: your name of it. It pays one checkout, ever.
+             * @description Your id of an external payment. It pays one checkout, ever.
              * @example pay_1
              */
             paymentId?: string | null;
         };
         /**
-         * @description Where a payment is.
+         * @description Status of a payment.
          * @enum {string}
          */
         PaymentStatus: "pending" | "paid" | "failed" | "refunding" | "refunded";
@@ -4557,17 +4552,17 @@ export interface components {
             /** @description `ord_...` or `usr_...` */
             id: string;
             kind: components["schemas"]["HoldKind"];
-            /** @description Why; it is recorded. */
+            /** @description The reason; it is recorded. */
             reason: string;
         };
-        /** @description What may be stored of calls to providers. */
+        /** @description The stored parts of calls to providers. */
         PolicyResponse: {
             operations: components["schemas"]["OperationPolicy"][];
-            /** @description What becomes of everything that is not named. */
+            /** @description The treatment of everything that is not named. */
             otherwise: string;
             /** @description Headers of answers that are stored; of requests, credentials are named and never shown. */
             responseHeaders: string[];
-            /** @description What is not kept for ever. A legal hold keeps it longer. */
+            /** @description Retention of records that are not kept for ever. A legal hold keeps them longer. */
             retention: components["schemas"]["RetentionPolicy"][];
         };
         /** @description A price of one piece. */
@@ -4582,7 +4577,7 @@ export interface components {
             currency: components["schemas"]["Currency"];
         };
         /**
-         * @description How soon a checkout is to be paid for and carried out.
+         * @description Priority of a checkout's payment and fulfilment.
          * @enum {string}
          */
         Priority: "normal" | "rush";
@@ -4590,7 +4585,7 @@ export interface components {
         Problem: {
             /** @description `module.reason`, stable. */
             code: string;
-            /** @description What happened and what to do. */
+            /** @description A sentence for people: the cause, and the remedy. */
             detail: string;
             /** @description Present where fields are to blame. */
             errors?: components["schemas"]["FieldError"][];
@@ -4629,7 +4624,7 @@ export interface components {
             name: string;
             parcel?: components["schemas"]["ParcelResponse"] | null;
             price: components["schemas"]["Money"];
-            /** @description In other currencies. */
+            /** @description Prices in other currencies. */
             prices: components["schemas"]["Money"][];
             /** @example prd_0198f0c2b1e07c3e8a41b5d0f3a2c4e6 */
             productId: string;
@@ -4645,13 +4640,13 @@ export interface components {
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
         /**
-         * @description Whether a product is offered.
+         * @description Status of a product.
          * @enum {string}
          */
         ProductStatus: "active" | "archived";
-        /** @description What came of checking a proof. */
+        /** @description The result of checking a proof. */
         ProofCheck: {
-            /** @description Why not; null where it is. */
+            /** @description The contradiction; null where there is none. */
             detail?: string | null;
             verified: boolean;
         };
@@ -4682,25 +4677,25 @@ export interface components {
             provider: string;
             /**
              * Format: int64
-             * @description Of `calls`, those that went well.
+             * @description The successful ones of `calls`.
              */
             well: number;
         };
         /**
-         * @description How far the provider and we agree.
+         * @description Agreement of our record with the provider's.
          * @enum {string}
          */
         ProviderSyncStatus: "pending" | "in_progress" | "retrying" | "unknown" | "synced" | "failed";
         /** @description All queues at a moment. */
         Pulse: {
-            /** @description When. */
+            /** @description Time. */
             at: components["schemas"]["Rfc3339Time"];
             /** @description Each queue. */
             queues: components["schemas"]["QueuePulse"][];
         };
         QueueAccount: {
             accountId: string;
-            /** @description Whether calls are made: closed: yes; open: no; half_open: one, to see whether the provider is back. */
+            /** @description State of the breaker: closed: calls are made: yes; open: no; half_open: one, to see whether the provider is back. */
             breaker: components["schemas"]["BreakerState"];
             reason?: components["schemas"]["BreakerReason"] | null;
             retryAt?: components["schemas"]["Rfc3339Time"] | null;
@@ -4710,7 +4705,7 @@ export interface components {
         QueueCounts: {
             /**
              * Format: int64
-             * @description In the hands of workers.
+             * @description Jobs that workers run.
              */
             active: number;
             /**
@@ -4750,7 +4745,7 @@ export interface components {
         QueuePulse: {
             /**
              * Format: int64
-             * @description In the hands of workers.
+             * @description Jobs that workers run.
              */
             active: number;
             /**
@@ -4770,7 +4765,7 @@ export interface components {
              * @description Seconds for which the job that has waited longest is due; null where none is.
              */
             oldestReadySeconds?: number | null;
-            /** @description Somebody has paused it. */
+            /** @description Whether the queue is paused. */
             paused: boolean;
             /**
              * Format: int64
@@ -4790,7 +4785,7 @@ export interface components {
             name: string;
             oldestDueAt?: components["schemas"]["Rfc3339Time"] | null;
             paused: boolean;
-            /** @description By whom. */
+            /** @description `paused by usr_...`. */
             pausedReason?: string | null;
             throttledUntil?: components["schemas"]["Rfc3339Time"] | null;
             /** @description Workers that are alive and take its jobs. */
@@ -4801,11 +4796,11 @@ export interface components {
             from?: components["schemas"]["Rfc3339Time"] | null;
             to?: components["schemas"]["Rfc3339Time"] | null;
         };
-        /** @description What each service would cost. */
+        /** @description Quotes by service. */
         RateListResponse: {
             items: components["schemas"]["RateResponse"][];
         };
-        /** @description What a parcel would cost with one service, in minor units. */
+        /** @description The quote of one service for a parcel, in minor units. */
         RateResponse: {
             /**
              * Format: int64
@@ -4814,12 +4809,12 @@ export interface components {
             chargeableWeightGrams: number;
             /**
              * Format: int64
-             * @description For collecting cash; 0 when prepaid.
+             * @description The fee for collecting cash; 0 when prepaid.
              */
             codFee: number;
             /**
              * Format: int64
-             * @description For carriage.
+             * @description The charge for carriage.
              */
             freight: number;
             provider: components["schemas"]["ProviderName"];
@@ -4834,7 +4829,7 @@ export interface components {
              * @description Slabs in it.
              */
             slabs: number;
-            /** @description What an order would hold of the wallet. */
+            /** @description The amount that an order would hold. */
             total: components["schemas"]["Money"];
             zone: components["schemas"]["Zone"];
         };
@@ -4846,7 +4841,7 @@ export interface components {
             relay: string;
             /**
              * Format: int64
-             * @description How long the oldest event of the outbox has waited.
+             * @description Age of the oldest event of the outbox.
              */
             relayLagMs: number;
             /** @description `ready`, or `degraded` without Redis or where events wait. */
@@ -4856,7 +4851,7 @@ export interface components {
             /** @description The best first, 20 at most. */
             items: components["schemas"]["ProductResponse"][];
         };
-        /** @description What was compared, and what does not agree. */
+        /** @description The counts of what was compared, and the differences. */
         ReconciliationResponse: {
             /** @description Documents that were looked at, by collection. */
             checked: {
@@ -4865,22 +4860,22 @@ export interface components {
             checkedAt?: components["schemas"]["Rfc3339Time"] | null;
             /**
              * Format: int64
-             * @description All of them, also those that are not listed.
+             * @description Number of all differences, also those that are not listed.
              */
             differenceCount: number;
             /** @description Empty where everything agrees; at most a thousand. */
             differences: components["schemas"]["Difference"][];
         };
-        /** @description For who has lost the authenticator; they are shown here only. */
+        /** @description Codes for a lost authenticator; they are shown here only. */
         RecoveryCodesResponse: {
             /** @description Each is good once, in place of a code. */
             recoveryCodes: string[];
         };
-        /** @description What it was booked for. */
+        /** @description The reference of a booking. */
         ReferenceResponse: {
             id: string;
             /**
-             * @description Which of its bookings.
+             * @description The kind of booking.
              * @example hold
              */
             kind: string;
@@ -4907,12 +4902,12 @@ export interface components {
         };
         /** @description `DELETE /audit/legal-holds/{holdId}` */
         ReleaseHoldRequest: {
-            /** @description Why; it is recorded. */
+            /** @description The reason; it is recorded. */
             reason: string;
         };
         /** @description `POST /webhook-endpoints/{endpointId}/replay` */
         ReplayRequest: {
-            /** @description What happened from then on, at most 30 days ago. */
+            /** @description Events from then on, at most 30 days ago. */
             from: components["schemas"]["Rfc3339Time"];
             /** @description Only what could not be delivered to this endpoint. */
             onlyFailed?: boolean;
@@ -4929,10 +4924,10 @@ export interface components {
             onlyFailed: boolean;
             to: components["schemas"]["Rfc3339Time"];
         };
-        /** @description What the merchant has to change. */
+        /** @description A change that the merchant has to make. */
         Requirement: {
             /**
-             * @description For programs.
+             * @description A code for programs.
              * @example bank.account_blocked
              */
             code: string;
@@ -4944,10 +4939,10 @@ export interface components {
             /** @description A sentence. */
             reason: string;
         };
-        /** @description What has to be changed. */
+        /** @description A change to ask for. */
         RequirementRequest: {
             /**
-             * @description For programs.
+             * @description A code for programs.
              * @example document.illegible
              */
             code: string;
@@ -4972,12 +4967,12 @@ export interface components {
         ResetPasswordResponse: {
             /** @description Whether the user is sent a link to set one. */
             linkSent: boolean;
-            /** @description For the user, who should change it at `/auth/password`; it is shown here only. Null where a link is sent. */
+            /** @description A password for the user, who should change it at `/auth/password`; it is shown here only. Null where a link is sent. */
             temporaryPassword?: string | null;
             /** @description `usr_...` */
             userId: string;
         };
-        /** @description How long records of a class are kept. */
+        /** @description Retention of a class of records. */
         RetentionPolicy: {
             /** @description The audit events of the class; null where it has all records of its collections. */
             actions?: string[] | null;
@@ -5012,7 +5007,7 @@ export interface components {
         /** @description `POST /orders/{orderId}/retry` */
         RetryOrderRequest: {
             /**
-             * @description Why; it is recorded.
+             * @description The reason; it is recorded.
              * @example The carrier is back.
              */
             reason: string;
@@ -5024,12 +5019,12 @@ export interface components {
              * @example NEFT-2026-11-21-0042-R
              */
             clientReference: string;
-            /** @description Why; it is shown to the merchant. */
+            /** @description The reason; it is shown to the merchant. */
             reason: string;
         };
         /** @description An application, as a reviewer sees it: with whole numbers. An auditor sees them masked. */
         ReviewResponse: components["schemas"]["ApplicationResponse"] & {
-            /** @description What the checks found. */
+            /** @description Results of the checks. */
             checkResults: components["schemas"]["CheckResult"][];
             createdAt: components["schemas"]["Rfc3339Time"];
             decision?: components["schemas"]["DecisionResponse"] | null;
@@ -5037,14 +5032,14 @@ export interface components {
             firstApproval?: components["schemas"]["DecisionResponse"] | null;
             /** @description Other accounts that have handed in the same PAN, GSTIN or account number; twenty at most. */
             linkedAccounts: components["schemas"]["LinkedAccountResponse"][];
-            /** @description Who checks: `idcheck`, or `manual`. */
+            /** @description The checker: `idcheck`, or `manual`. */
             provider?: string | null;
             userId: string;
         };
         /** Format: date-time */
         Rfc3339Time: string;
         /**
-         * @description What a user is there for.
+         * @description The role of a user.
          * @enum {string}
          */
         Role: "merchant" | "finance" | "auditor" | "admin" | "manager" | "customer";
@@ -5052,7 +5047,7 @@ export interface components {
         RotateSecretRequest: {
             /**
              * Format: int32
-             * @description For so long the secrets before sign too.
+             * @description Hours for which the earlier secrets sign too.
              * @default 24
              */
             graceHours: number;
@@ -5064,13 +5059,13 @@ export interface components {
         };
         /** @description A run of a schedule. */
         RunResponse: {
-            /** @description What a person should know of it. */
+            /** @description An alert from the run, for a person. */
             alert?: string | null;
             /** Format: int32 */
             attempts: number;
             dueAt?: components["schemas"]["Rfc3339Time"] | null;
             endedAt?: components["schemas"]["Rfc3339Time"] | null;
-            /** @description Why it failed or was left out. */
+            /** @description Reason for which it failed or was left out. */
             error?: string | null;
             /** @description Its job; see `/queues/jobs/{jobId}`. */
             jobId?: string | null;
@@ -5085,11 +5080,11 @@ export interface components {
             trigger: components["schemas"]["Trigger"];
         };
         /**
-         * @description Where a run is.
+         * @description State of a run.
          * @enum {string}
          */
         RunState: "started" | "done" | "failed" | "skipped";
-        /** @description Where a bill or a parcel goes. */
+        /** @description A postal address. */
         SaleAddressRequest: {
             /** @description City. */
             city: string;
@@ -5112,13 +5107,13 @@ export interface components {
             line2?: string | null;
             postcode: string;
         };
-        /** @description What was bought. */
+        /** @description An article that was bought. */
         SaleLineRequest: {
             /** @description Its name. */
             name: string;
             /**
              * Format: int64
-             * @description How many.
+             * @description Quantity.
              */
             quantity: number;
             /** @description Your article number, as the ERP has it. */
@@ -5170,15 +5165,15 @@ export interface components {
          *     }
          */
         SaleRequest: {
-            /** @description Who gets the bill. */
+            /** @description The billing address. */
             billingAddress: components["schemas"]["SaleAddressRequest"];
-            /** @description Of all amounts. */
+            /** @description Currency of all amounts. */
             currency: components["schemas"]["Currency"];
-            /** @description Who has bought. */
+            /** @description The buyer. */
             customer: components["schemas"]["CustomerRequest"];
-            /** @description What was bought. */
+            /** @description An article that was bought. */
             lines: components["schemas"]["SaleLineRequest"][];
-            /** @description When it was ordered. */
+            /** @description Time of the order. */
             orderedAt: components["schemas"]["Rfc3339Time"];
             /**
              * @description The payment's name where it was paid.
@@ -5206,7 +5201,7 @@ export interface components {
         /** @description `PUT /kyc`. What is left out stays as it is, because numbers can't be read back; `null` empties a field. */
         SaveDraftRequest: {
             /**
-             * @description Of an individual. Only the last four digits and a random reference are kept.
+             * @description Aadhaar number of an individual. Only the last four digits and a random reference are kept.
              * @example 9999 4105 7058
              */
             aadhaar?: string | null;
@@ -5219,7 +5214,7 @@ export interface components {
              */
             gstin?: string | null;
             /**
-             * @description As on the PAN card.
+             * @description Name as on the PAN card.
              * @example Asha Rao
              */
             legalName?: string | null;
@@ -5241,7 +5236,7 @@ export interface components {
             cron: string;
             description: string;
             lastRun?: components["schemas"]["RunResponse"] | null;
-            /** @description What becomes of times that no worker was there for. */
+            /** @description The rule for times that no worker was there for. */
             missed: components["schemas"]["Missed"];
             /** @example ledger-check */
             name: string;
@@ -5253,7 +5248,7 @@ export interface components {
             timezone: string;
         };
         /**
-         * @description What a key may do, within what its user's role may do.
+         * @description A permission of a key, within the permissions of its user's role.
          * @enum {string}
          */
         Scope: "account:read" | "analytics:read" | "audit:read" | "catalog:read" | "catalog:write" | "checkouts:read" | "checkouts:write" | "files:read" | "finance:read" | "finance:write" | "operations:read" | "operations:write" | "orders:read" | "orders:write" | "tenants:read" | "wallet:read" | "wallet:write" | "webhooks:read" | "webhooks:write";
@@ -5265,13 +5260,13 @@ export interface components {
         };
         SearchResponse: {
             items: components["schemas"]["Hit"][];
-            /** @description There is more of the same name. */
+            /** @description Whether there is more of the same name. */
             truncated: boolean;
         };
-        /** @description Who has a second factor, shown once more. */
+        /** @description Password and code, before a second factor is changed. */
         SecondFactorRequest: {
             /**
-             * @description What the authenticator shows, or a recovery code.
+             * @description A code of the authenticator, or a recovery code.
              * @example 081804
              */
             code: string;
@@ -5279,12 +5274,12 @@ export interface components {
             currentPassword: string;
         };
         /**
-         * @description How fast.
+         * @description The service.
          * @enum {string}
          */
         Service: "surface" | "air";
         /**
-         * @description Who has to look, and when.
+         * @description Severity: how soon somebody has to look.
          * @enum {string}
          */
         Severity: "page" | "ticket";
@@ -5295,7 +5290,7 @@ export interface components {
              * @description Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.
              */
             codAmount?: number;
-            /** @description To whom. */
+            /** @description The receiver. */
             consignee: components["schemas"]["PartyRequest"];
             /**
              * @description ISO 4217; this carrier takes rupees only.
@@ -5305,13 +5300,13 @@ export interface components {
             currency: string;
             /** @description Outer dimensions. */
             dimensionsCm: components["schemas"]["DimensionsRequest"];
-            /** @description What. */
+            /** @description Content of the parcel. */
             items: components["schemas"]["ItemRequest"][];
-            /** @description Who pays for the goods. */
+            /** @description How the goods are paid for. */
             paymentMode: components["schemas"]["PaymentMode"];
-            /** @description From where. */
+            /** @description The address to pick up from. */
             pickup: components["schemas"]["PartyRequest"];
-            /** @description How fast. */
+            /** @description The service. */
             service?: components["schemas"]["Service"];
             /**
              * Format: int64
@@ -5336,7 +5331,7 @@ export interface components {
             /** Format: int64 */
             weightGrams: number;
         };
-        /** @description Where it goes. */
+        /** @description The address. */
         ShippingAddressRequest: {
             city: string;
             /**
@@ -5346,7 +5341,7 @@ export interface components {
             country: string;
             line1: string;
             line2?: string | null;
-            /** @description Who receives it there; by default the customer. */
+            /** @description Name of the receiver; by default the customer's. */
             name?: string | null;
             /** @description The receiver's, as the carrier wants it; by default the customer's. */
             phone?: string | null;
@@ -5371,7 +5366,7 @@ export interface components {
             attempts: number;
             charge?: components["schemas"]["Money"] | null;
             clientOrderId: string;
-            /** @description What an operator notes about it. */
+            /** @description An operator's note. */
             comment?: string | null;
             createdAt: components["schemas"]["Rfc3339Time"];
             failureCode?: string | null;
@@ -5397,7 +5392,7 @@ export interface components {
             at: components["schemas"]["Rfc3339Time"];
             /**
              * Format: int64
-             * @description What could be spent afterwards.
+             * @description The available balance afterwards.
              */
             balanceAfter: number;
             direction: components["schemas"]["Movement"];
@@ -5406,7 +5401,7 @@ export interface components {
             reference: components["schemas"]["BookedForResponse"];
             /**
              * Format: int64
-             * @description From 1, without gaps.
+             * @description Number of the line, from 1, without gaps.
              */
             sequence: number;
             transactionId: string;
@@ -5415,7 +5410,7 @@ export interface components {
         StatementResponse: {
             /**
              * Format: int64
-             * @description What could be spent after the last one.
+             * @description The available balance after the last one.
              */
             closing: number;
             currency: components["schemas"]["Currency"];
@@ -5427,7 +5422,7 @@ export interface components {
             nextCursor?: string | null;
             /**
              * Format: int64
-             * @description What could be spent before the first line of the page.
+             * @description The available balance before the first line of the page.
              */
             opening: number;
             /** @description The period's end; no line is at it. */
@@ -5435,18 +5430,18 @@ export interface components {
         };
         /** @description A failure as it is stored with what failed, and answered. */
         StoredFailure: {
-            /** @description How it counts. */
+            /** @description Class of the error. */
             class: components["schemas"]["ErrorClass"];
             /** @description `provider.refused`, ... */
             code: string;
-            /** @description What the provider said, or what happened. */
+            /** @description The provider's message, or a description of the failure. */
             message: string;
         };
-        /** @description One thing that happened. */
+        /** @description An entry of the story. */
         StoryEntry: {
             actor?: components["schemas"]["ActorResponse"] | null;
             at: components["schemas"]["Rfc3339Time"];
-            /** @description What else it says: states, outcomes, lines. */
+            /** @description Further details: states, outcomes, lines. */
             detail: Record<string, never>;
             /** @description `OrderCreated`, `create_order`, `freight_hold`, ... */
             name: string;
@@ -5458,11 +5453,11 @@ export interface components {
              */
             source: string;
         };
-        /** @description One order and its story. */
+        /** @description An order and its story. */
         StoryResponse: {
             awb?: string | null;
             clientOrderId: string;
-            /** @description What an operator notes about it. */
+            /** @description An operator's note. */
             comment?: string | null;
             /** @description Everything, oldest first. */
             entries: components["schemas"]["StoryEntry"][];
@@ -5473,7 +5468,7 @@ export interface components {
             provider: string;
             providerSyncStatus: components["schemas"]["ProviderSyncStatus"];
             status: components["schemas"]["OrderStatus"];
-            /** @description There is more, and older: of each source only the latest 500 are shown. */
+            /** @description Whether there is more, and older: of each source only the latest 500 are shown. */
             truncated: boolean;
             userId: string;
         };
@@ -5492,7 +5487,7 @@ export interface components {
         };
         /** @description An order of a member. */
         TenantOrderResponse: components["schemas"]["OrderResponse"] & {
-            /** @description Whose it is. */
+            /** @description The owner. */
             userId: string;
         };
         /** @description A tenant. */
@@ -5505,9 +5500,9 @@ export interface components {
             tenantId: string;
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
-        /** @description What a tenant has set. */
+        /** @description Settings of a tenant. */
         TenantSettings: {
-            /** @description Where its members turn to. */
+            /** @description Address for its members' questions. */
             supportEmail?: string | null;
             /**
              * @description Time zone of its days, such as `Asia/Kolkata`.
@@ -5527,7 +5522,7 @@ export interface components {
             kind: string;
             /**
              * Format: int64
-             * @description From sending to the answer.
+             * @description Milliseconds from sending to the answer.
              */
             latencyMs?: number | null;
             /** @description `OrderCreated`, ...; for a call its operation. */
@@ -5540,7 +5535,7 @@ export interface components {
         /** @description The history of an order, oldest first. */
         TimelineResponse: {
             items: components["schemas"]["TimelineEntry"][];
-            /** @description There is more, and older: of changes and of calls only the latest 500 are shown. */
+            /** @description Whether there is more, and older: of changes and of calls only the latest 500 are shown. */
             truncated: boolean;
         };
         /** @description The proof of having signed in. */
@@ -5572,7 +5567,7 @@ export interface components {
         };
         /** @description `POST /wallet/topups` */
         TopupRequest: {
-            /** @description How much is to be paid. */
+            /** @description Amount to pay. */
             amount: components["schemas"]["AmountRequest"];
             /**
              * @description Your id of the top-up: the same id is the same top-up, for ever.
@@ -5585,27 +5580,27 @@ export interface components {
             amount: components["schemas"]["Money"];
             clientTopupId: string;
             createdAt: components["schemas"]["Rfc3339Time"];
-            /** @description From then on it can't be paid. */
+            /** @description End of the time in which it can be paid. */
             expiresAt: components["schemas"]["Rfc3339Time"];
             failure?: components["schemas"]["StoredFailure"] | null;
-            /** @description Where to pay while it is `pending`; null before and after. Whoever has the address may pay. */
+            /** @description Page on which to pay while it is `pending`; null before and after. Anybody with its address may pay. */
             paymentUrl?: string | null;
             status: components["schemas"]["TopupStatus"];
             topupId: string;
             updatedAt: components["schemas"]["Rfc3339Time"];
         };
         /**
-         * @description Where a top-up is.
+         * @description Status of a top-up.
          * @enum {string}
          */
         TopupStatus: "created" | "pending" | "paid" | "failed" | "expired" | "needs_attention";
         /** @description A booked transaction. */
         TransactionResponse: {
-            /** @description Who made it happen: a user id, a worker, a program. */
+            /** @description The actor: a user id, a worker, a program. */
             actor: string;
             /**
              * Format: int64
-             * @description By how much it changed what the user can spend.
+             * @description The change of the user's available balance.
              */
             amount: number;
             at: components["schemas"]["Rfc3339Time"];
@@ -5632,19 +5627,19 @@ export interface components {
             transactionId: string;
             userId: string;
         };
-        /** @description What every account comes to. */
+        /** @description The balances of all accounts. */
         TrialBalanceResponse: {
             asOf: components["schemas"]["Rfc3339Time"];
             currencies: components["schemas"]["CurrencyBalanceResponse"][];
-            /** @description Whether it stays so: transactions of the last seconds may still be committing. */
+            /** @description Whether the balance is final: transactions of the last seconds may still be committing. */
             final: boolean;
         };
         /**
-         * @description Who wanted a run.
+         * @description The cause of a run.
          * @enum {string}
          */
         Trigger: "calendar" | "person";
-        /** @description What a user may change about itself. */
+        /** @description Changes to one's own account. */
         UpdateMeRequest: {
             /** @example Asha Rao */
             name: string;
@@ -5654,7 +5649,7 @@ export interface components {
             name?: string | null;
             settings?: components["schemas"]["TenantSettings"] | null;
         };
-        /** @description What an administrator changes; what is left out stays as it is. */
+        /** @description Changes by an administrator; what is left out stays as it is. */
         UpdateUserRequest: {
             /** @description True ends every session, and nobody signs in; false lets the user sign in again. */
             disabled?: boolean | null;
@@ -5688,7 +5683,7 @@ export interface components {
          * @enum {string}
          */
         Verdict: "approve" | "reject" | "clarify" | "suspend" | "reinstate";
-        /** @description What was checked, and what was found. */
+        /** @description The scope of a check, and its findings. */
         VerificationResponse: {
             anchor?: components["schemas"]["AnchorResponse"] | null;
             /**
@@ -5702,7 +5697,7 @@ export interface components {
             keys: string[];
             /**
              * Format: int64
-             * @description Where to go on: send it as `fromSeal`, with the same range. Null where nothing is left.
+             * @description The seal to go on with: send it as `fromSeal`, with the same range. Null where nothing is left.
              */
             nextFromSeal?: number | null;
             /**
@@ -5717,7 +5712,7 @@ export interface components {
             records: number;
             /**
              * Format: int64
-             * @description Of both, those that were sealed more than three minutes after the time in their ids: nothing was sealed for a while,
+             * @description Number of both that were sealed more than three minutes after the time in their ids: nothing was sealed for a while,
              *     or somebody put them there later.
              */
             sealedLate: number;
@@ -5744,7 +5739,7 @@ export interface components {
         Waiting: {
             /**
              * Format: double
-             * @description For how long the oldest has waited.
+             * @description Age of the oldest.
              */
             oldestSeconds: number;
             /**
@@ -5757,7 +5752,7 @@ export interface components {
         WalletResponse: {
             /**
              * Format: int64
-             * @description What can be spent.
+             * @description The available balance.
              */
             available: number;
             currency: components["schemas"]["Currency"];
@@ -5786,7 +5781,7 @@ export interface components {
             available: number;
             /**
              * Format: int64
-             * @description How many wallets.
+             * @description Number of wallets.
              */
             count: number;
             currency: string;
@@ -5797,7 +5792,7 @@ export interface components {
          */
         Window: "hour" | "day" | "month";
         /**
-         * @description How far a parcel goes, as carriers count it. The order is that of the price.
+         * @description Zone of a parcel's way, as carriers count it, in the order of the price.
          * @enum {string}
          */
         Zone: "A" | "B" | "C" | "D" | "E";
@@ -5940,7 +5935,7 @@ export interface operations {
     list_alerts: {
         parameters: {
             query?: {
-                /** @description In this state only. */
+                /** @description State. */
                 state?: components["schemas"]["AlertState"];
             };
             header?: never;
@@ -5985,7 +5980,7 @@ export interface operations {
                  * @example 2026-01-31
                  */
                 to?: string;
-                /** @description Of this merchant. A merchant sees its own only, a manager those of the tenant. */
+                /** @description Merchant. A merchant sees its own orders only, a manager those of the tenant. */
                 userId?: string;
             };
             header?: never;
@@ -6038,7 +6033,7 @@ export interface operations {
                  * @example 2026-01-31
                  */
                 to?: string;
-                /** @description Of this merchant. A merchant sees its own only, a manager those of the tenant. */
+                /** @description Merchant. A merchant sees its own orders only, a manager those of the tenant. */
                 userId?: string;
             };
             header?: never;
@@ -6093,11 +6088,11 @@ export interface operations {
                 actorId?: string;
                 /** @description Concerning what is this user's. */
                 userId?: string;
-                /** @description This action: `kyc.approved`, `request.read`, ...; or type of event: `OrderCreated`, ... */
+                /** @description Action: `kyc.approved`, `request.read`, ...; or type of event: `OrderCreated`, ... */
                 action?: string;
-                /** @description With this outcome. */
+                /** @description Outcome. */
                 outcome?: "done" | "denied" | "failed";
-                /** @description From then on, RFC 3339. */
+                /** @description Start of the period, RFC 3339. */
                 from?: string;
                 /** @description Before then, RFC 3339. */
                 to?: string;
@@ -6139,24 +6134,24 @@ export interface operations {
                 format?: "ndjson" | "csv";
                 /** @description About this order. */
                 orderId?: string;
-                /** @description Of this user. */
+                /** @description User. */
                 userId?: string;
                 /** @description About the order that its merchant calls so; calls to providers only. */
                 clientOrderId?: string;
-                /** @description To this provider; calls only. */
+                /** @description Provider; calls only. */
                 provider?: string;
-                /** @description This operation; calls only. */
+                /** @description Operation; calls only. */
                 operation?: string;
                 /** @description Answered with this shipment; calls only. */
                 awb?: string;
                 /** @description Following from the request with this id (`X-Request-Id`). */
                 correlationId?: string;
                 /**
-                 * @description In this collection, or in these, with commas between.
+                 * @description A collection, or several, with commas between.
                  * @example events,audit_events
                  */
                 collection?: string;
-                /** @description From then on, RFC 3339: without other filters seals that were sealed then, else records by the time of their ids. */
+                /** @description Start of the period, RFC 3339: without other filters seals that were sealed then, else records by the time of their ids. */
                 from?: string;
                 /** @description Before then, RFC 3339. */
                 to?: string;
@@ -6225,7 +6220,7 @@ export interface operations {
                 limit?: number;
                 /** @description `nextCursor` of the page before. */
                 cursor?: string;
-                /** @description Those in force, or those released; all where it is not given. */
+                /** @description State of the holds: in force or released; all by default. */
                 state?: "in_force" | "released";
             };
             header?: never;
@@ -6378,7 +6373,7 @@ export interface operations {
                 cursor?: string;
                 /** @description Status. */
                 status?: components["schemas"]["OrderStatus"];
-                /** @description Of this user. */
+                /** @description User. */
                 userId?: string;
                 /** @description Called so by its merchant. */
                 clientOrderId?: string;
@@ -6504,7 +6499,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        /** @description Whether the service itself finds that the record, its place and the seal fit together. Who wants to be sure checks it elsewhere. */
+                        /** @description Whether the service itself finds that record, place and seal agree. To be sure, check it elsewhere. */
                         check: components["schemas"]["ProofCheck"];
                         /** @description See docs/audit-proof.md, "Checking one record". */
                         proof: Record<string, never>;
@@ -6541,7 +6536,7 @@ export interface operations {
                 order?: "newest" | "oldest";
                 /** @description About this order. */
                 orderId?: string;
-                /** @description Of this user. */
+                /** @description User. */
                 userId?: string;
                 /** @description About the order that its merchant calls so. */
                 clientOrderId?: string;
@@ -6549,19 +6544,19 @@ export interface operations {
                 correlationId?: string;
                 /** @description Answered with this shipment. */
                 awb?: string;
-                /** @description To this provider: `parcelx`, `paygate`, `idcheck`. */
+                /** @description Provider: `parcelx`, `paygate`, `idcheck`. */
                 provider?: string;
-                /** @description This operation: `create_order`, `start_payment`, `verify_pan`, ... */
+                /** @description Operation: `create_order`, `start_payment`, `verify_pan`, ... */
                 operation?: string;
-                /** @description With this account: `parcelx/default`, ... */
+                /** @description Account: `parcelx/default`, ... */
                 accountId?: string;
-                /** @description With this outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`. */
+                /** @description Outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`. */
                 outcome?: string;
-                /** @description With an error of this class. */
+                /** @description Class of the error. */
                 errorClass?: "retryable" | "unknown" | "fatal";
                 /** @description Answered with this status. */
                 httpStatus?: number;
-                /** @description From then on, RFC 3339; by the time that the list is ordered by. */
+                /** @description Start of the period, RFC 3339; by the time that the list is ordered by. */
                 from?: string;
                 /** @description Before then, RFC 3339. */
                 to?: string;
@@ -6884,7 +6879,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is good for nothing within seconds. */
+            /** @description The key opens nothing within seconds. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -6968,7 +6963,7 @@ export interface operations {
     show_verification: {
         parameters: {
             query: {
-                /** @description Of the link. */
+                /** @description The token of the link. */
                 token: string;
             };
             header?: never;
@@ -7409,7 +7404,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What is wanted now. */
+            /** @description The letters that the user wants now. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7537,7 +7532,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Where there is such an account, a letter follows; its link is good for an hour, once. */
+            /** @description A letter follows where there is such an account; its link is good for an hour, once. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -7580,7 +7575,7 @@ export interface operations {
     show_password_reset: {
         parameters: {
             query: {
-                /** @description Of the link. */
+                /** @description The token of the link. */
                 token: string;
             };
             header?: never;
@@ -8217,7 +8212,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Not acceptable, or the id stands for another checkout. */
+            /** @description Some fields are not acceptable, or the id stands for another checkout. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8398,7 +8393,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is under way. */
+            /** @description It is being fulfilled. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -8407,7 +8402,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckoutResponse"];
                 };
             };
-            /** @description It will be sent. */
+            /** @description The parts will be sent. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -8559,21 +8554,21 @@ export interface operations {
     search_ledger: {
         parameters: {
             query?: {
-                /** @description Whose wallet. */
+                /** @description The user of the wallet. */
                 userId?: string;
                 /** @description ISO 4217; all by default. */
                 currency?: string;
-                /** @description What it is. */
+                /** @description The kind of transaction. */
                 kind?: components["schemas"]["LedgerKind"];
                 /**
-                 * @description What it was booked for: `order`, `topup`, `finance`, `transaction`, `user`.
+                 * @description The type of its reference: `order`, `topup`, `finance`, `transaction`, `user`.
                  * @example order
                  */
                 referenceType?: string;
                 /** @description The id of that; an order's finds all its bookings. */
                 referenceId?: string;
                 /**
-                 * @description Has a line on this account.
+                 * @description Transactions with a line on this account.
                  * @example payable.parcelx
                  */
                 account?: string;
@@ -8613,7 +8608,7 @@ export interface operations {
             };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
-            /** @description There is too much to look through in time. */
+            /** @description The search would take too long. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8629,7 +8624,7 @@ export interface operations {
             query?: {
                 /** @description `ndjson` by default. */
                 format?: "ndjson" | "csv";
-                /** @description Whose wallet. */
+                /** @description The user of the wallet. */
                 userId?: string;
                 /** @description ISO 4217; all by default. */
                 currency?: string;
@@ -8740,7 +8735,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Not acceptable, or the reference stands for something else. */
+            /** @description Some fields are not acceptable, or the reference stands for something else. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8857,7 +8852,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Not acceptable, or the reference stands for another booking or reversal (`finance.idempotency_mismatch`). */
+            /** @description Some fields are not acceptable, or the reference stands for another booking or reversal (`finance.idempotency_mismatch`). */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8874,7 +8869,7 @@ export interface operations {
     get_trial_balance: {
         parameters: {
             query?: {
-                /** @description As it was then (RFC 3339); now by default. */
+                /** @description The moment of the balance (RFC 3339); now by default. */
                 asOf?: string;
                 /** @description ISO 4217; all by default. */
                 currency?: string;
@@ -8906,7 +8901,7 @@ export interface operations {
             };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
-            /** @description There is too much to look through in time. */
+            /** @description The search would take too long. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9100,7 +9095,7 @@ export interface operations {
             400: components["responses"]["Unreadable"];
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
-            /** @description It was handed in; `errors` names the fields that are locked (`kyc.field_locked`). */
+            /** @description The application was handed in; `errors` names the fields that are locked (`kyc.field_locked`). */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9254,7 +9249,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Not acceptable. */
+            /** @description Some fields are not acceptable. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9284,7 +9279,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is erased. */
+            /** @description The application is erased. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -9358,7 +9353,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It was there already; with `Idempotent-Replayed: true`. */
+            /** @description The document was there already; with `Idempotent-Replayed: true`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9461,7 +9456,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone, with its content. */
+            /** @description The document is deleted, with its content. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -9479,7 +9474,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It was handed in (`kyc.field_locked`), or a legal hold keeps it (`audit.held`). */
+            /** @description The document was handed in (`kyc.field_locked`), or a legal hold keeps it (`audit.held`). */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9507,7 +9502,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is erased. */
+            /** @description The application is erased. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -9552,7 +9547,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It had been handed in; with `Idempotent-Replayed: true`. */
+            /** @description The application was handed in before; with `Idempotent-Replayed: true`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9561,7 +9556,7 @@ export interface operations {
                     "application/json": components["schemas"]["ApplicationResponse"];
                 };
             };
-            /** @description It is handed in and will be checked. */
+            /** @description The application is handed in and will be checked. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -9686,7 +9681,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It can't be taken back any more. */
+            /** @description The order can't be cancelled any more. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9838,7 +9833,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description It holds what should not be written down. */
+            /** @description The comment holds personal data or secrets. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9976,7 +9971,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description There is no reason, or it holds what should not be written down. */
+            /** @description The reason is missing, or holds personal data or secrets. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -10037,7 +10032,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description There is no reason, or it holds what should not be written down. */
+            /** @description The reason is missing, or holds personal data or secrets. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -10133,9 +10128,9 @@ export interface operations {
                 cursor?: string;
                 /** @description Words that all occur in sku, name, category or description; case does not count. */
                 q?: string;
-                /** @description In this category, as it is written. */
+                /** @description Products of this category, as it is written. */
                 category?: string;
-                /** @description Of this merchant, `usr_...`; your own include those that are archived. */
+                /** @description Merchant, `usr_...`; your own products include those that are archived. */
                 sellerId?: string;
             };
             header?: never;
@@ -10220,7 +10215,7 @@ export interface operations {
     list_categories: {
         parameters: {
             query?: {
-                /** @description Of this merchant, `usr_...`. */
+                /** @description Merchant, `usr_...`. */
                 sellerId?: string;
             };
             header?: never;
@@ -10449,7 +10444,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Not acceptable, or the `clientReference` stands for another movement. */
+            /** @description Some fields are not acceptable, or the `clientReference` stands for another movement. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -10470,9 +10465,9 @@ export interface operations {
                 limit?: number;
                 /** @description `nextCursor` of the page before. */
                 cursor?: string;
-                /** @description With this provider. */
+                /** @description Provider. */
                 provider?: components["schemas"]["ProviderName"];
-                /** @description In this status. */
+                /** @description Status. */
                 status?: "active" | "inactive";
             };
             header?: never;
@@ -10518,7 +10513,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It takes orders within seconds. */
+            /** @description The account is added, and takes orders within seconds. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -10656,7 +10651,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is inactive. */
+            /** @description The account is inactive. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -10867,7 +10862,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It hasn't ended. */
+            /** @description The job hasn't ended. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10911,7 +10906,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It isn't dead, or its order does not allow it. */
+            /** @description The job isn't dead, or its order does not allow it. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11014,7 +11009,7 @@ export interface operations {
     count_dead: {
         parameters: {
             query?: {
-                /** @description Of this kind only. */
+                /** @description Kind of job. */
                 kind?: string;
                 /** @description Only those that failed with this code last. */
                 errorCode?: string;
@@ -11054,13 +11049,13 @@ export interface operations {
     delete_dead: {
         parameters: {
             query?: {
-                /** @description Of this kind only. */
+                /** @description Kind of job. */
                 kind?: string;
                 /** @description Only those that failed with this code last. */
                 errorCode?: string;
-                /** @description All of them are meant; needed where neither `kind` nor `errorCode` is given, together with `expected`. */
+                /** @description Deletes all dead jobs; needed where neither `kind` nor `errorCode` is given, together with `expected`. */
                 all?: boolean;
-                /** @description How many such there are, as `dead-count` has said: where there are others by now, nothing is deleted. */
+                /** @description Their number, as `dead-count` has said: where it is another by now, nothing is deleted. */
                 expected?: number;
             };
             header?: never;
@@ -11121,9 +11116,9 @@ export interface operations {
                 cursor?: string;
                 /** @description State. */
                 state?: components["schemas"]["JobState"];
-                /** @description Of dead jobs, those of this kind. */
+                /** @description Kind, of dead jobs. */
                 kind?: string;
-                /** @description Of dead jobs, those that failed with this code last. */
+                /** @description Code of the last error, of dead jobs. */
                 errorCode?: string;
             };
             header?: never;
@@ -11266,7 +11261,7 @@ export interface operations {
     retry_dead: {
         parameters: {
             query?: {
-                /** @description Of this kind only. */
+                /** @description Kind of job. */
                 kind?: string;
                 /** @description Only those that failed with this code last. */
                 errorCode?: string;
@@ -11306,11 +11301,11 @@ export interface operations {
     list_rates: {
         parameters: {
             query: {
-                /** @description Who carries it; the first of the list by default. */
+                /** @description The carrier; the first of the list by default. */
                 provider?: "parcelx" | "xapi" | "rosreestr";
-                /** @description How fast; all services by default. */
+                /** @description The service; all services by default. */
                 service?: "surface" | "air";
-                /** @description Who pays for the goods; prepaid by default. */
+                /** @description How the goods are paid for; prepaid by default. */
                 paymentMode?: "prepaid" | "cod";
                 /** @description Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`. */
                 codAmount?: number;
@@ -11639,7 +11634,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Nothing is an empty list. */
+            /** @description The hits; an empty list where there are none. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -11650,7 +11645,7 @@ export interface operations {
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
-            /** @description It is too short, or too long. */
+            /** @description The text is too short or too long. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12074,7 +12069,7 @@ export interface operations {
     show_unsubscribe: {
         parameters: {
             query: {
-                /** @description Of the link. */
+                /** @description The token of the link. */
                 token: string;
             };
             header?: never;
@@ -12141,7 +12136,7 @@ export interface operations {
     unsubscribe: {
         parameters: {
             query: {
-                /** @description Of the link. */
+                /** @description The token of the link. */
                 token: string;
             };
             header?: never;
@@ -12214,9 +12209,9 @@ export interface operations {
                 cursor?: string;
                 /** @description The user with this address. */
                 email?: string;
-                /** @description With this role. */
+                /** @description Role. */
                 role?: "merchant" | "finance" | "auditor" | "admin" | "manager" | "customer";
-                /** @description Those who are disabled, or those who are not; all where it is not given. */
+                /** @description Disabled users, or the others; all by default. */
                 disabled?: boolean;
             };
             header?: never;
@@ -12399,7 +12394,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is good for nothing within seconds. */
+            /** @description The key opens nothing within seconds. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -12435,7 +12430,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description They have ended; access tokens are good for nothing within seconds. */
+            /** @description The sessions have ended; access tokens open nothing within seconds. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -12604,7 +12599,7 @@ export interface operations {
             query?: {
                 /** @description ISO 4217; INR by default. */
                 currency?: string;
-                /** @description What it is. */
+                /** @description The kind of transaction. */
                 kind?: components["schemas"]["LedgerKind"];
                 /** @description Booked at or after (RFC 3339). */
                 from?: string;
@@ -12769,7 +12764,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Not acceptable, or the id stands for another amount. */
+            /** @description Some fields are not acceptable, or the id stands for another amount. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12835,7 +12830,7 @@ export interface operations {
                 limit?: number;
                 /** @description `nextCursor` of the page before. */
                 cursor?: string;
-                /** @description To this endpoint, `whe_...`. */
+                /** @description Endpoint, `whe_...`. */
                 endpointId?: string;
                 /** @description Status. */
                 status?: components["schemas"]["DeliveryStatus"];
@@ -13030,7 +13025,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are twenty already (`webhooks.too_many_endpoints`). */
+            /** @description You have twenty endpoints already (`webhooks.too_many_endpoints`). */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13104,7 +13099,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description Deleted. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -13197,7 +13192,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It has begun; the endpoint's `replay` says how far it is. */
+            /** @description The replay has begun; the endpoint's `replay` shows its progress. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -13218,7 +13213,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is disabled (`webhooks.endpoint_disabled`), or another replay is under way (`webhooks.replay_under_way`). */
+            /** @description The endpoint is disabled (`webhooks.endpoint_disabled`), or another replay is under way (`webhooks.replay_under_way`). */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13279,7 +13274,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Somebody else changed it at the same time (`webhooks.rotated_meanwhile`). */
+            /** @description The secret was changed at the same time by somebody else (`webhooks.rotated_meanwhile`). */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13336,7 +13331,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is disabled (`webhooks.endpoint_disabled`). */
+            /** @description The endpoint is disabled (`webhooks.endpoint_disabled`). */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13358,7 +13353,7 @@ export interface operations {
                 limit?: number;
                 /** @description `nextCursor` of the page before. */
                 cursor?: string;
-                /** @description What happened from then on, RFC 3339. */
+                /** @description Events from then on, RFC 3339. */
                 from?: string;
             };
             header?: never;
@@ -13410,7 +13405,7 @@ export interface operations {
             };
             cookie?: never;
         };
-        /** @description In the gateway's words; at most 64 KiB. */
+        /** @description The gateway's callback; at most 64 KiB. */
         requestBody: {
             content: {
                 "application/json": Record<string, never>;

@@ -265,7 +265,7 @@ async fn get_mail(State(auth): Auth, user: CurrentUser, _: NoQuery) -> Result<Js
 
 /// Choose which letters to get; what is left out stays as it is. Those about the account itself are always sent.
 #[utoipa::path(put, path = "/auth/me/mail", tag = "auth", request_body = MailTopicsRequest, security(("bearer" = [])), responses(
-    (status = 200, description = "What is wanted now.", body = MailTopicsResponse),
+    (status = 200, description = "The letters that the user wants now.", body = MailTopicsResponse),
     (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),
     (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
