@@ -47,7 +47,7 @@ use crate::{
         kyc::{self, KycGate, KycService, KycStore},
         notifications::{MAIL_QUEUE, Mailer},
         orders::{OrderFiles, OrderService, OrderStore},
-        providers::{Accounts, Dispatcher, Providers, registry::VERIFIER},
+        providers::{Accounts, Dispatcher, Providers, accounts::CloseTests, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, QueueWatch, Waker, Worker, WorkerParts},
         schedules::{RunScheduleJobs, ScheduleConfig, ScheduleStore, Scheduler},
         wallet::{
@@ -310,6 +310,7 @@ impl App {
         });
         handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
         handlers.push(Arc::new(FulfilCheckouts { orders: orders.clone() }));
+        handlers.push(Arc::new(CloseTests { queue: events::queue() }));
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);

@@ -16,6 +16,7 @@ mod retention;
 mod schedules;
 mod secrets;
 mod settings;
+mod settings_files;
 mod stores;
 mod traces;
 mod webhooks;
@@ -53,6 +54,7 @@ pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{StartupSecrets, strong_jwt_secret};
 pub use settings::{Setting, as_environment, settings, settings_file, settings_table};
+pub use settings_files::stale_files;
 pub use stores::{Enforcement, OnOff, Stores};
 pub use traces::TraceArgs;
 pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
@@ -75,6 +77,9 @@ pub struct SettingsArgs {
     /// Print them as a table in Markdown instead.
     #[arg(long)]
     pub markdown: bool,
+    /// Write them, and the table of providers, into the files of Waybill's repository that have them. It is run there.
+    #[arg(long, conflicts_with = "markdown")]
+    pub write: bool,
 }
 
 /// `waybill doctor`

@@ -8,7 +8,6 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "scripts/lib/new-provider"
 PROVIDERS = ROOT / "src/modules/providers"
-STAND_INS = ROOT / "src/bin/simulators"
 KINDS = {
     "carrier": {
         "KIND": "Carrier",
@@ -26,6 +25,14 @@ KINDS = {
 }
 
 
+# What is in its folder, and out of which template.
+FILES = {
+    "mod.rs": "mod.rs.in",
+    "wire.rs": "wire.rs.in",
+    "tests.rs": "tests.rs.in",
+    "stand_in/mod.rs": "stand_in.rs.in",
+    "cases.json": "cases.json.in",
+}
 # Rate cards that a new provider of the kind begins with.
 CARDS = {"carrier": "parcelx-1.json", "registry": "rosreestr-1.json"}
 
@@ -63,45 +70,42 @@ def main(name, kind, title):
         fail(f"{kind} is no kind: one of {', '.join(KINDS)}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 .-]{0,40}", title):
         fail("the title must be letters, digits, blanks, dots and hyphens")
-    folder, stand_in = PROVIDERS / name, STAND_INS / f"{name}.rs"
-    for there in (folder, stand_in):
-        if there.exists():
-            fail(f"{there.relative_to(ROOT)} is there already")
+    folder = PROVIDERS / name
+    if folder.exists():
+        fail(f"{folder.relative_to(ROOT)} is there already")
     # As a type: the parts of the title, or of the name, each with a capital.
     parts = re.findall(r"[A-Za-z0-9]+", title)
     type_name = "".join(part[0].upper() + part[1:] for part in parts)
     type_name = type_name if type_name[0].isalpha() else name.capitalize()
     words = {"NAME": name, "TITLE": title, "TYPE": type_name, **KINDS[kind]}
 
-    folder.mkdir()
-    for template in ("mod.rs", "wire.rs", "tests.rs"):
-        (folder / template).write_text(fill(f"{template}.in", words, kind))
-    written = [folder / "mod.rs", folder / "wire.rs", folder / "tests.rs", stand_in]
+    (folder / "stand_in").mkdir(parents=True)
+    written = []
+    for file, template in FILES.items():
+        (folder / file).write_text(fill(template, words, kind))
+        written.append(folder / file)
     if kind in CARDS:
         card = (ROOT / "data/rate-cards" / CARDS[kind]).read_text()
         (folder / "rate-card.json").write_text(re.sub(r'("provider":\s*)"[^"]*"', rf'\1"{name}"', card))
         written.append(folder / "rate-card.json")
-    stand_in.write_text(fill("stand_in.rs.in", words, kind))
-    registry, main_rs = PROVIDERS / "registry.rs", STAND_INS / "main.rs"
+    registry = PROVIDERS / "registry.rs"
     insert(registry, r"^(pub )?mod \w+;\n", f'#[path = "{name}/mod.rs"]\npub mod {name};\n')
-    text = registry.read_text()
-    registry.write_text(re.sub(r"(pub static PROVIDERS: [^;]*?),?\s*\];", rf"\1, &{name}::DECLARATION];", text, count=1))
-    insert(main_rs, r"^mod \w+;\n", f"mod {name};\n")
-    insert(main_rs, r"^ +\.merge\(control::router\(&\w+::stand\(base\)\)\)\n", f".merge(control::router(&{name}::stand(base)))\n")
-    rust = [str(path) for path in [*written, registry, main_rs] if path.suffix == ".rs"]
+    insert(registry, r"^    &\w+::DECLARATION,.*\n", f"    &{name}::DECLARATION,\n")
+    rust = [str(path) for path in [*written, registry] if path.suffix == ".rs"]
     subprocess.run(["rustfmt", "--edition", "2024", *rust], cwd=ROOT, check=True)
 
     for path in written:
         print(path.relative_to(ROOT))
     print(
         f"""
-lines in {registry.relative_to(ROOT)} and {main_rs.relative_to(ROOT)}
+and its line in {registry.relative_to(ROOT)}
 
 Next:
-1. the contract in {folder.relative_to(ROOT)}/tests.rs: scripts/test -E 'test({name})' says what is missing
+1. the contract in {folder.relative_to(ROOT)}/tests.rs: cargo test --lib providers::registry::{name} says what is missing
 2. the adapter (mod.rs, wire.rs), until these tests pass
-3. the stand-in's contract and modes, and tests through it in tests/it/
-4. {name.upper()}_BASE_URL and {name.upper()}_TOKEN, and its row in docs/providers.md"""
+3. the stand-in's contract and modes (stand_in/), and what they lead to (cases.json): scripts/test every_provider::
+4. cargo run settings --write puts its settings and its row into the files that list them
+5. scripts/test"""
     )
 
 

@@ -20,7 +20,7 @@ mod sign_in;
 mod top;
 mod user;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use bson::{DateTime, doc};
 
@@ -28,7 +28,7 @@ use crate::{
     app,
     config::{
         AnalyticsCommand, CliCommand, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand,
-        settings_file, settings_table,
+        settings_file, settings_table, stale_files,
     },
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
@@ -56,6 +56,7 @@ pub async fn run(command: CliCommand) -> Result<ExitCode, String> {
         CliCommand::Migrate(args) => migrate(&args).await,
         CliCommand::Health(args) => health::ask(&args.url).await,
         CliCommand::Doctor(args) => return doctor::run(*args).await,
+        CliCommand::Settings(args) if args.write => write_settings(),
         CliCommand::Settings(args) => {
             print!("{}", if args.markdown { settings_table() } else { settings_file() });
             Ok(())
@@ -71,6 +72,16 @@ pub async fn run(command: CliCommand) -> Result<ExitCode, String> {
         CliCommand::Webhooks(WebhooksCommand::Listen(args)) => listen::run(args).await,
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Brings the files of this folder up to date that have every setting and provider.
+fn write_settings() -> Result<(), String> {
+    let here = Path::new(".");
+    for (name, text) in stale_files(here)? {
+        std::fs::write(here.join(name), text).map_err(|error| format!("{name} can't be written: {error}"))?;
+        println!("{name}");
+    }
+    Ok(())
 }
 
 async fn migrate(args: &MigrateArgs) -> Result<(), String> {

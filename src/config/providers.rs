@@ -89,6 +89,11 @@ fn of_credentials(
     })
 }
 
+/// The variables of a provider.
+pub(super) fn names_of(provider: &'static Declaration) -> impl Iterator<Item = &'static str> {
+    VARIABLES.iter().filter(move |variable| variable.provider == provider.name).map(|variable| variable.env)
+}
+
 fn variable(provider: &str, name: &str) -> String {
     format!("{}_{name}", provider.to_uppercase())
 }

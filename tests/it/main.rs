@@ -43,6 +43,7 @@ mod console_walk;
 mod deploy;
 mod edge;
 mod events;
+mod every_provider;
 mod faults;
 mod finance;
 mod finance_export;

@@ -350,6 +350,10 @@ async fn a_test_call_shows_whether_an_account_works_and_is_on_record() {
     let state = states.find_one(doc! { "_id": "parcelx/default" }).await.unwrap().unwrap();
     assert_eq!(state.get_document("breaker").unwrap().get_str("state").unwrap(), "open", "a test closes no breaker");
 
+    // Too soon is said before a place and a time to send are taken.
+    let before = states.find_one(doc! { "_id": "xapi/default" }).await.unwrap();
+    test("xapi/default").await.expect(429);
+    assert_eq!(states.find_one(doc! { "_id": "xapi/default" }).await.unwrap(), before);
     let soon = test("parcelx/default").await.expect(429);
     assert_eq!(soon.code(), "provider_accounts.tested_lately");
     assert!(soon.headers.contains_key("retry-after"));
@@ -384,5 +388,13 @@ async fn a_test_call_shows_whether_an_account_works_and_is_on_record() {
     page.shows(" ms</dd>").shows("absent");
     browser.act("test-account", &fields).await.expect(429).shows("was tested a moment ago");
     Browser::of(&app, &auditor).await.get("/admin/providers/parcelx%2Fdefault").await.expect(200).hides("Test it");
+
+    // A job looks after each, so that a call whose process died gets its answer on record: here all have one.
+    let answers = app.all("provider_response_logs", doc! {}).await.len();
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.all("provider_response_logs", doc! {}).await.len(), answers);
+    let jobs = app.all("jobs", doc! { "kind": "close-account-test" }).await;
+    assert_eq!((jobs.len(), answers), (answers, app.all("provider_request_logs", doc! {}).await.len()));
+    assert!(jobs.iter().all(|job| job.get_str("state").unwrap() == "done"), "{jobs:?}");
     app.finish().await;
 }

@@ -107,7 +107,7 @@ async fn two_accounts_of_a_register_have_a_call_each_at_a_time() {
     app.credit_in(&user, 1_000_000, "RUB").await;
     let registry = Stand::beside(&app.carrier, "rosreestr");
     registry.control("courses", json!({ "steps": [{ "state": "verified", "afterPolls": 1 }] }), 204).await;
-    registry.control("credentials", json!({ "expected": ["user1:secret", "user2:secret"] }), 204).await;
+    registry.control("credentials", json!({ "expected": ["shop:secret", "user2:secret"] }), 204).await;
     registry.rule(json!({ "operation": "place", "mode": "ok", "latencyMs": 300 })).await;
     let credentials = json!({ "username": "user2", "password": "secret" });
     app.with_account(&admin, json!({ "provider": "rosreestr", "label": "2", "credentials": credentials })).await;
@@ -121,7 +121,7 @@ async fn two_accounts_of_a_register_have_a_call_each_at_a_time() {
     .await;
     worker.stop().await;
     let calls = seen(&registry).await;
-    assert_eq!(calls.keys().map(String::as_str).collect::<Vec<_>>(), ["user1", "user2"]);
+    assert_eq!(calls.keys().map(String::as_str).collect::<Vec<_>>(), ["shop", "user2"]);
     for account in calls.values() {
         assert_eq!(account["atOnce"], 1, "{calls:?}");
     }

@@ -84,6 +84,59 @@ async fn throttled_the_whole_account_waits_as_long_as_it_is_told() {
 }
 
 #[tokio::test]
+async fn an_odd_retry_after_is_a_second_at_least_and_an_hour_at_most() {
+    let app = TestApp::start().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    for (n, (headers, seconds)) in [
+        (json!(["0"]), 1),
+        (json!(["Wed, 21 Oct 2020 07:28:30 GMT"]), 1),
+        // As without a header.
+        (json!(["soon"]), 5),
+        (json!(["3", "120"]), 120),
+        (json!(["99999999999999999999999"]), 3_600),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        app.carrier.rule(json!({ "operation": "create", "mode": "429", "times": 1, "retryAfter": headers })).await;
+        let order_id = app.created(&user, &format!("c-{n}")).await;
+        let told = app.app.clock.now_ms();
+        app.run_jobs().await;
+        let all = queues(&app, &admin).await;
+        let until = all.iter().find_map(|queue| queue["throttledUntil"].as_str()).expect("it is throttled");
+        let until = bson::DateTime::parse_rfc3339_str(until).unwrap().timestamp_millis();
+        let wait = Duration::from_millis((until - told).unsigned_abs());
+        let wanted = Duration::from_secs(seconds);
+        assert!((wanted..wanted + SOON).contains(&wait), "{headers}: {wait:?}");
+        assert_eq!(app.carrier.order(&order_id).await["createCalls"], 1, "{headers}: nobody asks on");
+        app.app.clock.advance(wait + Duration::from_secs(1));
+        app.run_jobs_to_the_end().await;
+        assert_eq!(app.order(&user, &order_id).await["status"], "confirmed", "{headers}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_firewalls_403_is_an_absent_provider_and_no_refused_credentials() {
+    let app = TestApp::start().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    for operation in ["create", "track"] {
+        app.carrier.misbehave_always(operation, "html_403").await;
+    }
+    for n in 0..4 {
+        app.created(&user, &format!("c-{n}")).await;
+    }
+    app.run_jobs().await;
+    assert_eq!(app.breakers(&admin, CREATE).await, ["parcelx/default open unreachable"]);
+    let orders = app.all("orders", doc! {}).await;
+    assert!(orders.iter().all(|order| order.get_str("status").unwrap() == "created"), "{orders:?}");
+    app.carrier.behave().await;
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.all("orders", doc! { "status": "confirmed" }).await.len(), 4);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn resuming_a_queue_lifts_its_throttle_in_every_process() {
     let app = TestApp::start().await;
     let (user, admin) = (app.merchant().await, app.admin().await);
@@ -197,9 +250,11 @@ async fn one_poisonous_order_stops_no_other() {
 async fn refused_credentials_stop_the_account_until_a_person_acts() {
     let app = TestApp::with(&[SLOW]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);
-    for (n, mode) in ["401", "403"].iter().enumerate() {
-        app.misbehave_for(mode, "create", mode, Some(1)).await;
-        let refused = app.created(&user, mode).await;
+    // Each time, however often a person has resumed it.
+    for (n, mode) in ["401", "403", "401", "403"].iter().enumerate() {
+        let name = format!("{mode}-{n}");
+        app.misbehave_for(&name, "create", mode, Some(1)).await;
+        let refused = app.created(&user, &name).await;
         app.run_jobs().await;
         assert_eq!(app.order(&user, &refused).await["status"], "needs_attention");
         for queue in [CREATE, CANCEL] {
@@ -223,9 +278,9 @@ async fn refused_credentials_stop_the_account_until_a_person_acts() {
     }
     let path = format!("/queues/{CREATE}/retry-dead");
     let retried = app.request(Method::POST, &path, Some(&admin.token), None).await.expect(200).body;
-    assert_eq!(retried["retried"], 2);
+    assert_eq!(retried["retried"], 4);
     app.run_jobs_to_the_end().await;
-    assert_eq!(app.all("orders", doc! { "status": "confirmed" }).await.len(), 4);
+    assert_eq!(app.all("orders", doc! { "status": "confirmed" }).await.len(), 8);
     app.finish().await;
 }
 

@@ -25,21 +25,17 @@ app.kubernetes.io/component: {{ .program }}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 
-{{/* The variables of one container: settings that are set, and secrets by reference. */}}
+{{/* The variables of one container: secrets by reference, and settings that are set, which win. */}}
 {{- define "waybill.env" -}}
+envFrom:
+  - secretRef:
+      name: {{ .Values.existingSecret }}
+env:
 {{- range $name, $value := .Values.settings }}
 {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
-- name: {{ $name }}
-  value: {{ toString $value | quote }}
+  - name: {{ $name }}
+    value: {{ toString $value | quote }}
 {{- end }}
-{{- end }}
-{{- range .Values.secretKeys }}
-- name: {{ . }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $.Values.existingSecret }}
-      key: {{ . }}
-      optional: true
 {{- end }}
 {{- end -}}
 

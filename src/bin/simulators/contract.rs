@@ -63,8 +63,8 @@ pub enum Shape {
     /// Text of at most so many characters.
     AnyText(usize),
     OneOf(&'static [&'static str]),
-    /// Text for which this holds, and how it must be.
-    Spelled(fn(&str) -> bool, &'static str),
+    /// A value for which this holds, and how it must be.
+    Like(fn(&Value) -> bool, &'static str),
     /// A whole number, at least this.
     Whole(i64),
     Object(Fields),
@@ -83,7 +83,7 @@ impl Shape {
             }
             Self::AnyText(max) => (fits(max), format!("text of at most {max} characters")),
             Self::OneOf(options) => (text.is_some_and(|text| options.contains(&text)), format!("one of {options:?}")),
-            Self::Spelled(holds, expected) => (text.is_some_and(holds), (*expected).to_owned()),
+            Self::Like(holds, expected) => (holds(value), (*expected).to_owned()),
             Self::Whole(min) => {
                 (value.as_i64().is_some_and(|number| number >= *min), format!("a whole number, at least {min}"))
             }

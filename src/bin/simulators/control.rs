@@ -5,6 +5,7 @@
 //! | `GET`, `DELETE _books` | sums; forgets everything |
 //! | `GET _books/{entries}` | all entries; `?field=text` gives those where it says that |
 //! | `GET _books/{entries}/{reference}` | one entry |
+//! | `GET _alive/{reference}` | how many orders are alive that carry this reference |
 //! | `GET`, `POST`, `DELETE _control/rules` | see [`crate::rules`] |
 //! | `POST _control/credentials` | `{"expected": text, texts or null}`: one account, several, any |
 //! | `GET _traffic` | when calls arrived, see [`crate::traffic`] |
@@ -30,6 +31,7 @@ pub fn router<P: Provider>(stand: &Stand<P>) -> Router {
         .route("/_books", get(read_totals::<P>).delete(clear_books::<P>))
         .route(&format!("/_books/{}", P::ENTRIES), get(list_entries::<P>))
         .route(&format!("/_books/{}/{{reference}}", P::ENTRIES), get(read_entry::<P>))
+        .route("/_alive/{reference}", get(count_alive::<P>))
         .route("/_control/rules", get(list_rules::<P>).post(add_rule::<P>).delete(clear_rules::<P>))
         .route("/_control/credentials", post(set_credentials::<P>))
         .route("/_traffic", get(read_traffic::<P>))
@@ -58,6 +60,10 @@ async fn list_entries<P: Provider>(
 
 async fn read_entry<P: Provider>(State(stand): State<Stand<P>>, Path(reference): Path<String>) -> Response {
     found(stand.lock().provider.entry(&reference), "no call carried this reference")
+}
+
+async fn count_alive<P: Provider>(State(stand): State<Stand<P>>, Path(reference): Path<String>) -> Json<usize> {
+    Json(stand.lock().provider.alive(&reference))
 }
 
 async fn list_rules<P: Provider>(State(stand): State<Stand<P>>) -> Response {

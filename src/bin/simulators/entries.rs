@@ -17,6 +17,9 @@ pub trait Placed: Send + 'static {
 
     fn account(&self) -> &str;
 
+    /// Whether it is to be carried out, or was: neither taken back nor come to nothing.
+    fn is_alive(&self) -> bool;
+
     /// As the books show it.
     fn shown(&self) -> Value;
 }
@@ -109,6 +112,11 @@ impl<T: Placed> Books for Entries<T> {
 
     fn entries(&self) -> Vec<Value> {
         self.entries.values().map(Entry::shown).collect()
+    }
+
+    fn alive(&self, number: &str) -> usize {
+        let entry = self.entries.get(&number.to_uppercase());
+        entry.map_or(0, |entry| entry.placed.iter().filter(|placed| placed.is_alive()).count())
     }
 
     fn clear(&mut self) {

@@ -1,18 +1,11 @@
 //! `waybill-simulators`: stand-ins for the outside providers, for development, demos and tests.
 //!
-//! Each provider lives under its own path prefix with its real wire shapes, keeps books of what it
-//! was asked to do, checks what it receives, and misbehaves on request:
+//! Each provider lives under its name as a path prefix with its real wire shapes, keeps books of what it
+//! was asked to do, checks what it receives, and misbehaves on request. `/mail` is the mailbox of a mail server that
+//! listens on a port of its own, see [`smtp`].
 //!
-//! | prefix | provider |
-//! |---|---|
-//! | `/parcelx` | ParcelX, see [`parcelx`] |
-//! | `/paygate` | PayGate, see [`paygate`] |
-//! | `/idcheck` | IDCheck, see [`idcheck`] |
-//! | `/xapi` | X-API, see [`xapi`] |
-//! | `/rosreestr` | Rosreestr, see [`rosreestr`] |
-//! | `/mail` | the mailbox of a mail server that listens on a port of its own, see [`smtp`] |
-//!
-//! A provider's stand-in is a [`stand::Provider`]: its contract, its books and its own modes. Credentials, rules
+//! A provider's stand-in is in the provider's folder, `stand_in/`, and on the list that `build.rs` makes of the registry. It is
+//! a [`stand::Provider`]: its contract, its books and its own modes. Credentials, rules
 //! ([`rules`]), what goes wrong on the way ([`transport`]), when calls arrive ([`traffic`]), the control API ([`control`]) and
 //! the order of events in a call ([`stand`]) are the same for all of them. All of them exist once more in each namespace, under `/ns/{name}`, see [`namespace`].
 //!
@@ -23,12 +16,8 @@ mod answer;
 mod contract;
 mod control;
 mod entries;
-mod idcheck;
 mod namespace;
-mod parcelx;
-mod paygate;
 mod payload;
-mod rosreestr;
 mod rules;
 mod server;
 mod smtp;
@@ -39,7 +28,6 @@ mod testing;
 mod tests;
 mod traffic;
 mod transport;
-mod xapi;
 
 use std::{
     error::Error,
@@ -54,6 +42,9 @@ use tokio::{
     sync::oneshot,
 };
 use tracing_subscriber::EnvFilter;
+
+// Their modules, and `stand_ins`, which serves them all.
+include!(concat!(env!("OUT_DIR"), "/stand_ins.rs"));
 
 /// Stand-ins for the outside providers, with books of their own and faults on request.
 #[derive(Parser)]
@@ -96,17 +87,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     announce(&listener, &smtp)?;
 
     let callbacks = cli.paygate_callback_url.zip(cli.paygate_callback_secret);
-    let client = paygate::client();
     let posts = smtp::Posts::default();
     let post = posts.clone();
     let router = namespace::router(move |base| {
-        Router::new()
-            .merge(control::router(&parcelx::stand(base)))
-            .merge(control::router(&paygate::stand(base, client.clone(), callbacks.clone())))
-            .merge(control::router(&idcheck::stand(base)))
-            .merge(control::router(&xapi::stand(base)))
-            .merge(control::router(&rosreestr::stand(base)))
-            .merge(post.router(base))
+        stand_ins(&stand::World { base, callbacks: callbacks.as_ref() }).merge(post.router(base))
     });
     tokio::select! {
         () = server::serve(listener, router) => {}

@@ -45,6 +45,11 @@ pub trait Books {
     /// Everything known, by reference.
     fn entries(&self) -> Vec<Value>;
 
+    /// Of what is there for an order of the client's, so much is to be carried out, or was; none where it takes no orders.
+    fn alive(&self, _reference: &str) -> usize {
+        0
+    }
+
     /// Forgets everything.
     fn clear(&mut self);
 }
@@ -116,6 +121,15 @@ impl Call {
     }
 }
 
+/// Where a stand-in is made.
+#[derive(Default)]
+pub struct World<'a> {
+    /// The path in front of those of all stand-ins.
+    pub base: &'a str,
+    /// Where callbacks go from the start, and what they are signed with.
+    pub callbacks: Option<&'a (String, String)>,
+}
+
 /// Everything one stand-in knows.
 pub struct Known<P: Provider> {
     pub provider: P,
@@ -142,8 +156,8 @@ impl<P: Provider> Clone for Stand<P> {
 }
 
 impl<P: Provider> Stand<P> {
-    /// A stand-in below the path `namespace`. `expected` are its credentials until somebody sets others.
-    pub fn new(provider: P, namespace: &str, expected: Option<&str>) -> Self {
+    /// A stand-in in this world. `expected` are its credentials until somebody sets others.
+    pub fn new(provider: P, world: &World<'_>, expected: Option<&str>) -> Self {
         let known = Known {
             provider,
             rules: Rules::default(),
@@ -152,7 +166,7 @@ impl<P: Provider> Stand<P> {
             unauthorized: 0,
             violations: Vec::new(),
         };
-        let base = format!("{namespace}/{}", P::NAME).into();
+        let base = format!("{}/{}", world.base, P::NAME).into();
         Self { known: Arc::new(Mutex::new(known)), traffic: Traffic::default(), base }
     }
 

@@ -9,7 +9,7 @@ use axum::{
     body::{Body, Bytes},
     extract::Request,
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http_body_util::BodyExt;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::{
+    answer::Refusal,
     control,
     server::HangUp,
     stand::{Provider, Stand},
@@ -89,6 +90,15 @@ impl Caller {
         let all = books["violations"].as_array().unwrap().iter();
         all.map(|violation| violation[part].as_str().unwrap_or_default().to_owned()).collect()
     }
+}
+
+/// How a provider words that a call is unauthorized, forbidden, one too many, and that something failed.
+pub async fn refusals<P: Provider>(_: &Stand<P>) -> Vec<String> {
+    let mut words = Vec::new();
+    for refusal in [Refusal::Unauthorized, Refusal::Forbidden, Refusal::TooManyRequests, Refusal::InternalError] {
+        words.push(text(P::refuse(refusal, None).into_response()).await);
+    }
+    words
 }
 
 /// HTTP Basic.

@@ -20,13 +20,11 @@ use tokio::{
 use crate::{
     answer::{Answer, Refusal},
     contract::{Deviating, Deviation, read_json},
-    idcheck, parcelx, paygate, rosreestr,
     rules::{Fault, Mode, NewRule, OwnMode, Rules, Subject, Work},
     server,
-    stand::{Books, Call, Provider, Stand},
+    stand::{Books, Call, Provider, Stand, World},
     testing::{Caller, PATIENCE, bytes, read, seen, text},
     transport::Transport,
-    xapi,
 };
 
 /// A provider that counts how often it was asked and how often it did something.
@@ -134,7 +132,8 @@ impl Books for Counter {
 }
 
 fn counter() -> Caller {
-    Caller::of(&Stand::new(Counter::default(), "/ns/a", Some("dev")), "x-key", "dev")
+    let world = World { base: "/ns/a", callbacks: None };
+    Caller::of(&Stand::new(Counter::default(), &world, Some("dev")), "x-key", "dev")
 }
 
 impl Caller {
@@ -419,57 +418,6 @@ async fn a_dropped_call_is_closed_without_an_answer() {
         assert_eq!(answer.is_empty(), !answered);
     }
     serving.abort();
-}
-
-#[tokio::test]
-async fn each_provider_refuses_in_its_own_words() {
-    async fn words<P: Provider>(_: &Stand<P>) -> Vec<String> {
-        let mut words = Vec::new();
-        for refusal in [Refusal::Unauthorized, Refusal::Forbidden, Refusal::TooManyRequests, Refusal::InternalError] {
-            words.push(text(P::refuse(refusal, None).into_response()).await);
-        }
-        words
-    }
-    let status_false = |words| format!(r#"{{"responsemsg":"{words}","status":false}}"#);
-    assert_eq!(
-        words(&parcelx::stand("")).await,
-        ["Invalid access token", "Account suspended", "Too many requests", "Internal server error"].map(status_false)
-    );
-    let coded = |(code, words)| format!(r#"{{"error":{{"code":"{code}","message":"{words}"}}}}"#);
-    let suspended = ("account_suspended", "The account is suspended");
-    let throttled = ("too_many_requests", "Too many requests");
-    assert_eq!(
-        words(&paygate::stand("", paygate::client(), None)).await,
-        [
-            ("invalid_token", "The access token is not valid"),
-            suspended,
-            throttled,
-            ("internal_error", "Internal error")
-        ]
-        .map(coded)
-    );
-    assert_eq!(
-        words(&idcheck::stand("")).await,
-        [("invalid_key", "The API key is not valid"), suspended, throttled, ("internal", "Internal error")].map(coded)
-    );
-    let [unauthorized, forbidden, throttled, failed] = [
-        "The user name or the password is not right",
-        "The account is suspended",
-        "Too many requests",
-        "Internal error",
-    ];
-    assert_eq!(
-        words(&xapi::stand("")).await,
-        [
-            ("Authentication_InvalidCredentials", unauthorized),
-            ("Authorization_Forbidden", forbidden),
-            ("Internal_TooManyRequests", throttled),
-            ("Internal_ServerError", failed)
-        ]
-        .map(coded)
-    );
-    let only_words = |words| format!(r#"{{"message":"{words}"}}"#);
-    assert_eq!(words(&rosreestr::stand("")).await, [unauthorized, forbidden, throttled, failed].map(only_words));
 }
 
 #[tokio::test]

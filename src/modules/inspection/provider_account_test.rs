@@ -12,9 +12,10 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         auth::AsUser,
+        events,
         providers::{
             AccountSecrets, Accounts, Configured, Dispatcher, ProviderAccount, Providers, Testing,
-            accounts::{BeginTest, EndTest, NotTested},
+            accounts::{BeginTest, EndTest, NotTested, test_wait},
         },
         queue::{Candidate, Dispatch, Permit},
     },
@@ -101,6 +102,11 @@ impl From<NotTested> for AppError {
 }
 
 impl AccountTester {
+    /// A call that got no answer within so long is given up.
+    fn patience(&self) -> Duration {
+        self.exchange.deadline() * 2 + SPARE
+    }
+
     /// The permit for a call: limits of the account hold for it. Its breaker does not: whether the provider is back is what is to
     /// be found out.
     async fn permit(&self, account: &ProviderAccount, at: &Configured) -> Result<Permit, AppError> {
@@ -117,6 +123,10 @@ impl AccountTester {
         };
         let at = self.providers.get(&account.provider).ok_or_else(untestable)?;
         let testing = at.adapter.testing().ok_or_else(untestable)?;
+        // Before a place and a time to send are taken, which orders would wait for.
+        if let Some(wait) = test_wait(&account, self.patience(), self.accounts.now()) {
+            return Err(NotTested::TooSoon(wait).into());
+        }
         let permit = self.permit(&account, at).await?;
         let tested = self.test_with(user, testing, &permit).await;
         self.dispatch.release(&[permit]).await;
@@ -136,8 +146,8 @@ impl AccountTester {
         let begin = BeginTest {
             prepared: Prepared::new(outbound, testing.credential_headers()),
             call,
-            patience: self.exchange.deadline() * 2 + SPARE,
-            closing_response_id: new_id("res"),
+            patience: self.patience(),
+            queue: events::queue(),
             actor: Actor::from(user),
             event_id: new_id("aud"),
         };

@@ -29,8 +29,12 @@ pub mod rosreestr;
 #[path = "xapi/mod.rs"]
 pub mod xapi;
 
-/// Providers of orders; the first is the default.
-pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION, &xapi::DECLARATION, &rosreestr::DECLARATION];
+/// Providers of orders.
+pub static PROVIDERS: &[&Declaration] = &[
+    &parcelx::DECLARATION, // the default
+    &xapi::DECLARATION,
+    &rosreestr::DECLARATION,
+];
 
 /// Takes the money of top-ups.
 pub static PAYMENT_GATEWAY: &ServiceDeclaration<dyn PaymentGateway> = &paygate::DECLARATION;

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
-use waybill::config::{config_from, settings, settings_file, settings_table};
+use waybill::{
+    config::{config_from, settings, stale_files},
+    modules::providers::{BASE_URL, registry::PROVIDERS},
+};
 
 use super::{path, read, yaml};
 
@@ -58,13 +61,7 @@ fn compose_passes_every_setting_on_and_no_other() {
 #[test]
 fn the_example_of_an_environment_is_whole() {
     let example = read(".env.example");
-    let (own, generated) = example.split_once("\n# ---- every setting").expect("the mark between both parts");
-    let (_, generated) = generated.split_once('\n').expect("a line end");
-    assert_eq!(
-        generated.trim(),
-        settings_file().trim(),
-        "run `waybill settings` and put what it prints below the mark"
-    );
+    let (own, _) = example.split_once("\n# ---- every setting").expect("the mark between both parts");
     let variable = |line: &str| line.trim_start_matches('#').split_once('=').map(|(name, _)| name.to_owned());
     let is_variable = |name: &String| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let set: BTreeSet<String> = own.lines().filter_map(variable).filter(is_variable).collect();
@@ -79,25 +76,23 @@ fn the_example_of_an_environment_is_whole() {
 }
 
 #[test]
-fn the_page_of_settings_is_whole() {
-    let page = read("docs/configuration.md");
-    let (_, table) = page.split_once("\n## Every setting\n").expect("the heading before the table");
-    assert_eq!(
-        table.trim(),
-        settings_table().trim(),
-        "put what `waybill settings --markdown` prints below the last heading of docs/configuration.md"
-    );
+fn files_have_every_setting_and_provider() {
+    let stale = stale_files(&path("")).expect("files with their marks");
+    let names: Vec<_> = stale.iter().map(|(name, _)| name).collect();
+    assert!(names.is_empty(), "run `target/debug/waybill settings --write`: it brings {names:?} up to date");
 }
 
 #[test]
-fn the_chart_passes_every_setting_on_and_secrets_by_reference() {
+fn the_chart_takes_any_setting_and_secrets_by_reference() {
     let values = yaml("deploy/helm/values.yaml");
-    let secret_keys = values["secretKeys"].as_array().expect("a list").iter().filter_map(Value::as_str);
-    let (plain, secret) = (keys(&values["settings"]), names(secret_keys));
-    let is_secret = settings().into_iter().filter(|setting| setting.is_secret).map(|setting| setting.name);
-    assert_eq!(secret, is_secret.collect());
-    let all: BTreeSet<String> = all_settings();
-    assert_eq!(plain, all.difference(&secret).cloned().collect());
+    let plain = settings().into_iter().filter(|setting| !setting.is_secret).map(|setting| setting.name).collect();
+    assert!(keys(&values["settings"]).is_subset(&plain), "what is no setting, or a secret");
+    let env = read("deploy/helm/templates/_helpers.tpl");
+    assert!(env.contains("range $name, $value := .Values.settings") && env.contains("secretRef:"), "{env}");
+    for template in ["deployments", "migrate"] {
+        let text = read(&format!("deploy/helm/templates/{template}.yaml"));
+        assert_eq!(text.matches("include \"waybill.env\"").count(), 1, "{template}");
+    }
 }
 
 #[test]
@@ -157,9 +152,10 @@ fn seconds(value: &str) -> Duration {
 #[test]
 fn whoever_stops_a_process_waits_for_longer_than_it_takes() {
     // With every provider there is, and mail: the slowest of them counts.
-    let everything =
-        ["--xapi-base-url=https://a.example", "--rosreestr-base-url=https://b.example", "--smtp-url=smtp://c.example"];
-    let config = config_from(everything.map(str::to_owned)).expect("well-formed flags");
+    let flag = |name: &str| format!("--{name}-{}=https://{name}.example", BASE_URL.to_lowercase().replace('_', "-"));
+    let providers = PROVIDERS.iter().map(|provider| flag(provider.name));
+    let everything = providers.chain(["--smtp-url=smtp://mail.example".to_owned()]);
+    let config = config_from(everything.collect::<Vec<_>>()).expect("well-formed flags");
     let needed = config.drain() + config.shutdown();
     let compose = yaml("docker-compose.yml");
     for service in ["api", "worker"] {

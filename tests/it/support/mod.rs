@@ -47,6 +47,7 @@ use waybill::{
         auth::PasswordCost,
         catalog::{CatalogStore, check_stock},
         inspection::check_all,
+        providers::registry::PROVIDERS,
         queue::Worker,
         wallet::WalletStore,
     },
@@ -406,19 +407,10 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
         documents.find(doc! {}).await.unwrap().try_collect().await.unwrap()
     };
     assert_eq!(differences(db).await, [], "the books differ");
-    let books = carrier.books().await;
-    assert_eq!(books["duplicates"], 0, "a shipment was bought twice: {books}");
-    assert_eq!(books["violations"], serde_json::json!([]), "the carrier saw malformed requests");
-    if stand::root(&carrier.base_url()).is_some() {
-        for provider in ["xapi", "rosreestr"] {
-            let books = Stand::beside(carrier, provider).books().await;
-            let wrong = [&books["violations"], &books["duplicates"]];
-            assert_eq!(
-                serde_json::json!(wrong),
-                serde_json::json!([[], 0]),
-                "{provider}: malformed or doubled requests"
-            );
-        }
+    for provider in PROVIDERS {
+        let books = Stand::beside(carrier, provider.name).books().await;
+        let wrong = serde_json::json!([books["violations"], books["duplicates"]]);
+        assert_eq!(wrong, serde_json::json!([[], 0]), "{}: malformed or doubled requests: {books}", provider.name);
     }
     let answered: std::collections::HashSet<String> =
         all("provider_response_logs").await.iter().map(|log| log.get_str("requestRefId").unwrap().to_owned()).collect();
@@ -451,25 +443,15 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     for order in all("orders").await {
         let id = order.get_str("_id").unwrap();
         assert!(created.contains(id), "an order without its event: {id}");
-        let theirs = match order.get_str("provider").unwrap() {
-            "xapi" => Stand::beside(carrier, "xapi").orders_of(id).await,
-            "rosreestr" => Stand::beside(carrier, "rosreestr").docflows_of(id).await,
-            "parcelx" => carrier.shipments_of(id).await,
-            other => panic!("say here how the books of {other} are read (`Stand::beside`)"),
-        };
-        let alive = theirs.iter().filter(|one| !has_ended(one)).count();
+        let provider = order.get_str("provider").unwrap();
+        let alive = Stand::beside(carrier, provider).alive(id).await;
         match order.get_str("status").unwrap() {
-            "confirmed" => assert_eq!(alive, 1, "{id} is confirmed, the provider has {theirs:?}"),
-            "cancelled" | "failed" => assert_eq!(alive, 0, "{id} has ended, the provider has {theirs:?}"),
-            _ => assert!(alive <= 1, "{id}: the provider has {theirs:?}"),
+            "confirmed" => assert_eq!(alive, 1, "{id} is confirmed, {provider} has so many alive"),
+            "cancelled" | "failed" => assert_eq!(alive, 0, "{id} has ended, {provider} has so many alive"),
+            _ => assert!(alive <= 1, "{id}: {provider} has {alive} alive"),
         }
         assert_eq!(order.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
     }
-}
-
-/// Whether what a provider has came to nothing there.
-fn has_ended(theirs: &Value) -> bool {
-    theirs["cancelled"] == true || theirs["status"] == "Cancelled" || theirs["state"] == "error"
 }
 
 /// What a reconciliation finds.
@@ -521,8 +503,7 @@ pub fn test_flags(
     ];
     all.extend(gateway::gateway_flags(carrier));
     all.extend(kyc::idcheck_flags(carrier));
-    all.extend(stand::erp_flags(carrier));
-    all.extend(registry::registry_flags(carrier));
+    all.extend(stand::provider_flags(carrier));
     for flag in flags {
         let name = flag.split('=').next().unwrap();
         all.retain(|have| have.split('=').next() != Some(name));

@@ -1,6 +1,20 @@
 //! Orders to send.
 
 use serde_json::{Value, json};
+use waybill::modules::providers::{Declaration, ProviderKind};
+
+use super::registry::extract;
+
+/// A valid order of the kind that `provider` takes.
+pub fn of(provider: &Declaration, client_order_id: &str) -> Value {
+    let mut order = match provider.kind {
+        ProviderKind::Carrier => order(client_order_id),
+        ProviderKind::Erp => sale(client_order_id),
+        ProviderKind::Registry => extract(client_order_id, "base"),
+    };
+    order["provider"] = json!(provider.name);
+    order
+}
 
 pub fn order(client_order_id: &str) -> Value {
     json!({

@@ -2,22 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Carrier,
-    stand::{Stand, root},
-};
-
-/// Settings for the register beside the carrier whose base URL this is.
-pub fn registry_flags(carrier: &str) -> Vec<String> {
-    let Some(root) = root(carrier) else { return Vec::new() };
-    vec![
-        format!("--rosreestr-base-url={root}/rosreestr/v1"),
-        "--rosreestr-username=user1".to_owned(),
-        "--rosreestr-password=secret".to_owned(),
-        "--rosreestr-poll-ms=1000".to_owned(),
-        "--rosreestr-call-deadline-ms=2000".to_owned(),
-    ]
-}
+use super::{Carrier, stand::Stand};
 
 /// A valid order of an extract.
 pub fn extract(client_order_id: &str, kind: &str) -> Value {

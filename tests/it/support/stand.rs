@@ -1,6 +1,7 @@
 //! A provider's stand-in in the carrier's process, with books of its own.
 
 use serde_json::Value;
+use waybill::modules::providers::{BASE_URL, CALL_DEADLINE_MS, Declaration, registry::PROVIDERS};
 
 use super::Carrier;
 
@@ -13,19 +14,34 @@ pub struct Stand {
 }
 
 /// Where the stand-ins are whose carrier has this base URL; none where the carrier is another one.
-pub fn root(carrier: &str) -> Option<&str> {
+fn root(carrier: &str) -> Option<&str> {
     carrier.strip_suffix(CARRIER)
 }
 
-/// Settings for the ERP beside the carrier whose base URL this is.
-pub fn erp_flags(carrier: &str) -> Vec<String> {
+/// Settings for all providers of orders beside the carrier whose base URL this is.
+pub fn provider_flags(carrier: &str) -> Vec<String> {
     let Some(root) = root(carrier) else { return Vec::new() };
-    vec![
-        format!("--xapi-base-url={root}/xapi/api"),
-        "--xapi-username=shop".to_owned(),
-        "--xapi-password=secret".to_owned(),
-        "--xapi-call-deadline-ms=2000".to_owned(),
-    ]
+    PROVIDERS.iter().filter(|provider| provider.stand_in != CARRIER).flat_map(|one| flags_of(one, root)).collect()
+}
+
+/// The account that calls is `shop`, where its credentials are a name and a secret.
+fn flags_of(provider: &Declaration, root: &str) -> Vec<String> {
+    let flag = |setting: &str, value: &str| {
+        format!("--{}-{}={value}", provider.name, setting.to_lowercase().replace('_', "-"))
+    };
+    let mut flags = vec![flag(BASE_URL, &format!("{root}{}", provider.stand_in)), flag(CALL_DEADLINE_MS, "2000")];
+    let names = provider.credential_fields.len() - 1;
+    flags.extend(
+        provider
+            .credential_fields
+            .iter()
+            .enumerate()
+            .map(|(at, field)| flag(field.env, if at < names { "shop" } else { "secret" })),
+    );
+    if provider.settings.iter().any(|setting| setting.name == "POLL_MS") {
+        flags.push(flag("POLL_MS", "1000"));
+    }
+    flags
 }
 
 /// The number under which an order is at the ERP.
@@ -72,10 +88,15 @@ impl Stand {
         self.read(&format!("/_books/{name}/{number}")).await
     }
 
-    /// What a register has of an order of ours.
-    pub async fn docflows_of(&self, order_id: &str) -> Vec<Value> {
-        let entry = self.entry("docflows", order_id).await;
-        entry["docflows"].as_array().cloned().unwrap_or_default()
+    /// How much of what it has for an order of ours is alive, by our id or the part of it that a provider has room for.
+    pub async fn alive(&self, order_id: &str) -> u64 {
+        let mut alive = 0;
+        for number in [order_id, document_number(order_id)] {
+            if alive == 0 {
+                alive = self.read(&format!("/_alive/{number}")).await.as_u64().expect("a number");
+            }
+        }
+        alive
     }
 
     /// What an ERP has of an order of ours.

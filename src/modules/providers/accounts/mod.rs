@@ -11,6 +11,7 @@ mod model;
 mod service;
 mod sessions;
 mod trial;
+mod trial_end;
 
 pub use commands::{
     AccountChange, AccountChanged, AccountNotChanged, ChangeAccount, CreateAccount, NotCreated, ValueChange,
@@ -21,7 +22,8 @@ pub use model::{
 };
 pub use service::{AccountFilter, Accounts, COLLECTIONS, EnvironmentAccount, indexes};
 pub use sessions::{BeginLogIn, BegunLogIn, EndLogIn, ProviderSessionState, Sessions};
-pub use trial::{BeginTest, EndTest, NotTested, TEST_EVERY};
+pub use trial::{BeginTest, EndTest, NotTested, TEST_EVERY, test_wait};
+pub use trial_end::CloseTests;
 
 use crate::platform::rewrap::Rotation;
 

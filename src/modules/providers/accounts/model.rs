@@ -98,6 +98,13 @@ pub struct AccountTest {
     pub open_call: Option<Call>,
 }
 
+impl ProviderAccount {
+    /// The test call that has no answer on record.
+    pub(super) fn open_test(&self) -> Option<&Call> {
+        self.test.as_ref()?.open_call.as_ref()
+    }
+}
+
 impl Entity for ProviderAccount {
     const COLLECTION: &'static str = ACCOUNTS;
 

@@ -2,22 +2,28 @@
 
 use std::time::Duration;
 
-use bson::doc;
+use bson::{DateTime, doc};
 
 use super::{
     commands::record,
     model::{AccountTest, ProviderAccount},
 };
 use crate::{
-    modules::audit::{self, Call, ErrorClass, ProviderResponseLog, Verdict},
+    modules::{
+        audit::{self, Call, ErrorClass, ProviderResponseLog, Verdict},
+        queue::{Job, QueueConfig},
+    },
     platform::{
         batch::{Command, Entity, Key, View},
         clock::after,
         exchange::{Logged, Prepared, ResponseRecord},
         identity::Actor,
+        ids::sibling_id,
     },
 };
 
+/// The job that ends a test call where nothing else has.
+pub(super) const CLOSE_KIND: &str = "close-account-test";
 /// Between two test calls of an account.
 pub const TEST_EVERY: Duration = Duration::from_secs(10);
 
@@ -29,8 +35,8 @@ pub struct BeginTest {
     pub call: Call,
     /// A call that got no answer within so long is given up.
     pub patience: Duration,
-    /// For the log that closes a call which was left open.
-    pub closing_response_id: String,
+    /// In which a job ends the call where nothing else does.
+    pub queue: QueueConfig,
     /// The actor.
     pub actor: Actor,
     /// Id of the audit event, new.
@@ -46,6 +52,36 @@ pub enum NotTested {
     TooSoon(Duration),
 }
 
+/// How long another test call of this account has to wait, where it has to. One that got no answer within `patience` is given up.
+#[must_use]
+pub fn test_wait(account: &ProviderAccount, patience: Duration, now: DateTime) -> Option<Duration> {
+    let test = account.test.as_ref()?;
+    let wait = if test.open_call.is_some() { patience } else { TEST_EVERY };
+    let left_ms = after(test.at, wait).timestamp_millis() - now.timestamp_millis();
+    (left_ms > 0).then(|| Duration::from_millis(left_ms.unsigned_abs()))
+}
+
+impl BeginTest {
+    fn closing(&self, now: DateTime) -> Job {
+        let (account_id, request) = (&self.call.account_id, &self.call.request_ref_id);
+        let payload = doc! { "accountId": account_id, "requestRefId": request };
+        let job =
+            Job::new(sibling_id("job", request), &self.queue, CLOSE_KIND, payload, &self.call.correlation_id, now);
+        Job { run_at: after(now, self.patience), ..job }
+    }
+}
+
+/// Writes down that the open test call of an account, where there is one, got no answer.
+pub(super) fn close_test(view: &mut View, account: &mut ProviderAccount) {
+    let Some(test) = &mut account.test else { return };
+    if let Some(open) = test.open_call.take() {
+        // The same whoever writes it.
+        let id = sibling_id("res", &open.request_ref_id);
+        let log = ProviderResponseLog::without_answer(id, &open, ErrorClass::Retryable, view.now());
+        audit::record_response(view, &log);
+    }
+}
+
 impl Command for BeginTest {
     type Reply = Result<Box<(Logged, Call)>, NotTested>;
 
@@ -56,22 +92,15 @@ impl Command for BeginTest {
     fn decide(&self, view: &mut View) -> Self::Reply {
         let mut account = view.by_id::<ProviderAccount>(&self.call.account_id).ok_or(NotTested::NotFound)?;
         let now = view.now();
-        if let Some(test) = account.test.take() {
-            let wait = if test.open_call.is_some() { self.patience } else { TEST_EVERY };
-            let left_ms = after(test.at, wait).timestamp_millis() - now.timestamp_millis();
-            if left_ms > 0 {
-                return Err(NotTested::TooSoon(Duration::from_millis(left_ms.unsigned_abs())));
-            }
-            if let Some(open) = test.open_call {
-                let id = self.closing_response_id.clone();
-                let log = ProviderResponseLog::without_answer(id, &open, ErrorClass::Retryable, now);
-                audit::record_response(view, &log);
-            }
+        if let Some(wait) = test_wait(&account, self.patience, now) {
+            return Err(NotTested::TooSoon(wait));
         }
+        close_test(view, &mut account);
         let call = Call { sent_at: now, ..self.call.clone() };
         let logged = audit::record_request(view, &call, self.prepared.clone());
         account.test = Some(AccountTest { at: now, open_call: Some(call.clone()) });
         view.update(&account);
+        view.insert(&self.closing(now));
         let told = doc! { "requestRefId": &call.request_ref_id, "operation": &call.operation };
         record(view, &account, "tested", &self.actor, &self.event_id, None, told);
         Ok(Box::new((logged, call)))
@@ -120,7 +149,7 @@ impl Command for EndTest {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Bson, DateTime};
+    use bson::Bson;
     use reqwest::Method;
 
     use super::*;
@@ -191,7 +220,7 @@ mod tests {
             prepared: Prepared::new(outbound, &[]),
             call: call(seconds),
             patience: Duration::from_secs(30),
-            closing_response_id: format!("res_closing_{seconds}"),
+            queue: QueueConfig::named("events-queue"),
             actor: Actor::command_line("test"),
             event_id: format!("aud_{seconds}"),
         };

@@ -10,6 +10,9 @@
 mod callback;
 mod wire;
 
+/// Another program's, see `build.rs`; here for `cargo fmt`.
+#[cfg(false)]
+mod stand_in;
 #[cfg(test)]
 mod tests;
 

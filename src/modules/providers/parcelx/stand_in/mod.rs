@@ -27,7 +27,7 @@ use crate::{
     contract::{Deviating, Deviation},
     control,
     rules::{Fault, Subject},
-    stand::{Call, Provider, Stand},
+    stand::{Call, Provider, Stand, World},
 };
 
 use books::Shipments;
@@ -35,8 +35,8 @@ use contract::{Operation, Request};
 use modes::Mode;
 
 /// The stand-in; it accepts any token that is well-formed.
-pub fn stand(namespace: &str) -> Stand<Shipments> {
-    Stand::new(Shipments::default(), namespace, None)
+pub fn stand(world: &World<'_>) -> Stand<Shipments> {
+    Stand::new(Shipments::default(), world, None)
 }
 
 impl Provider for Shipments {

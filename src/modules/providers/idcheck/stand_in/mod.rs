@@ -21,7 +21,7 @@ use crate::{
     answer::{Answer, Refusal},
     contract::{Deviating, Deviation, spell_out},
     rules::{Fault, Subject},
-    stand::{Call, Provider, Stand},
+    stand::{Call, Provider, Stand, World},
 };
 
 use books::Checks;
@@ -31,8 +31,8 @@ use modes::Mode;
 const OTHER_REFERENCE: &str = "chk_1f0e4c52a7b34d5e9c60718293a4b5c6";
 
 /// The stand-in; its key is `dev`.
-pub fn stand(namespace: &str) -> Stand<Checks> {
-    Stand::new(Checks::default(), namespace, Some("dev"))
+pub fn stand(world: &World<'_>) -> Stand<Checks> {
+    Stand::new(Checks::default(), world, Some("dev"))
 }
 
 impl Provider for Checks {

@@ -229,6 +229,11 @@ impl Books for Shipments {
         self.orders.iter().map(|(id, order)| order_entry(id, order)).collect()
     }
 
+    fn alive(&self, client_order_id: &str) -> usize {
+        let shipments = self.orders.get(client_order_id).map(|order| order.shipments.as_slice()).unwrap_or_default();
+        shipments.iter().filter(|shipment| shipment.status() != Status::Cancelled).count()
+    }
+
     /// Forgets everything, except which AWBs were given out.
     fn clear(&mut self) {
         *self = Self { awbs: self.awbs, awb_prefix: self.awb_prefix, ..Self::default() };

@@ -197,6 +197,11 @@ impl Placed for Docflow {
         &self.account
     }
 
+    /// By the state that was last told.
+    fn is_alive(&self) -> bool {
+        self.state != Standing::Error
+    }
+
     /// With the state that was last told.
     fn shown(&self) -> Value {
         json!({
@@ -223,6 +228,10 @@ impl Books for Registry {
 
     fn entries(&self) -> Vec<Value> {
         self.docflows.entries()
+    }
+
+    fn alive(&self, request_id: &str) -> usize {
+        self.docflows.alive(request_id)
     }
 
     /// Courses stay, as rules do.

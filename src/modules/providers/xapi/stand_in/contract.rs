@@ -30,8 +30,8 @@ pub struct Request {
 
 const ORDER: Fields = &[
     (NUMBER, Shape::Text(35)),
-    ("orderDate", Shape::Spelled(is_utc_with_milliseconds, "an ISO 8601 time in UTC with milliseconds")),
-    ("currencyCode", Shape::Spelled(is_currency, "three capital letters")),
+    ("orderDate", Shape::Like(is_utc_with_milliseconds, "an ISO 8601 time in UTC with milliseconds")),
+    ("currencyCode", Shape::Like(is_currency, "three capital letters")),
     ("customer", Shape::Object(CUSTOMER)),
     ("billingAddress", Shape::Object(ADDRESS)),
     ("shippingAddress", Shape::Object(ADDRESS)),
@@ -45,7 +45,7 @@ const CUSTOMER: Fields = &[
     ("salutation", Shape::OneOf(&["HERR", "FRAU", "K_ANGABE"])),
     ("firstName", Shape::Text(50)),
     ("lastName", Shape::Text(50)),
-    ("email", Shape::Spelled(is_email, "an e-mail address of at most 80 characters")),
+    ("email", Shape::Like(is_email, "an e-mail address of at most 80 characters")),
     ("phone", Shape::AnyText(30)),
 ];
 
@@ -108,15 +108,18 @@ fn check_sums(order: &Value, found: &mut Vec<Deviation>) {
 }
 
 /// `2026-11-29T10:00:00.000Z`
-fn is_utc_with_milliseconds(text: &str) -> bool {
+fn is_utc_with_milliseconds(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
     let parsed = OffsetDateTime::parse(text, &Rfc3339).is_ok();
     parsed && text.len() == 24 && text.as_bytes()[10] == b'T' && text.ends_with('Z')
 }
 
-fn is_currency(text: &str) -> bool {
+fn is_currency(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
     text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-fn is_email(text: &str) -> bool {
+fn is_email(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
     text.chars().count() <= 80 && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
 }

@@ -16,7 +16,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::{
     Router,
@@ -30,19 +30,20 @@ use crate::{
     answer::{Answer, Refusal},
     contract::{Deviating, Deviation, spell_out},
     rules::{Fault, Subject},
-    stand::{Call, Provider, Stand},
+    stand::{Call, Provider, Stand, World},
 };
 
 use books::{Gateway, PayerAction, Payment, Payments, Placed, Target};
 use callbacks::Plan;
-pub use callbacks::client;
 use contract::{Create, Operation, Request};
 use modes::{CallsBack, Mode};
 
-/// The stand-in; its token is `dev`. `callbacks` is where they go and what they are signed with.
-pub fn stand(namespace: &str, client: Client, callbacks: Option<(String, String)>) -> Stand<Gateway> {
-    let callbacks = callbacks.map(|(url, secret)| Target { url, secret });
-    Stand::new(Gateway { books: Payments::default(), client, callbacks, auto_after: None }, namespace, Some("dev"))
+/// The stand-in; its token is `dev`.
+pub fn stand(world: &World<'_>) -> Stand<Gateway> {
+    static CLIENT: LazyLock<Client> = LazyLock::new(callbacks::client);
+    let callbacks = world.callbacks.cloned().map(|(url, secret)| Target { url, secret });
+    let gateway = Gateway { books: Payments::default(), client: CLIENT.clone(), callbacks, auto_after: None };
+    Stand::new(gateway, world, Some("dev"))
 }
 
 impl Provider for Gateway {

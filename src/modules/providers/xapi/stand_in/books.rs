@@ -43,6 +43,10 @@ impl Placed for Order {
         &self.account
     }
 
+    fn is_alive(&self) -> bool {
+        self.status != Status::Cancelled
+    }
+
     fn shown(&self) -> Value {
         let mut shown = self.answered();
         shown["account"] = json!(self.account);

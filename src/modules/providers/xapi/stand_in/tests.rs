@@ -12,7 +12,10 @@ use std::ops::Deref;
 use axum::{http::StatusCode, response::Response};
 use serde_json::{Value, json};
 
-use crate::testing::{Caller, basic, read, seen};
+use crate::{
+    stand::World,
+    testing::{Caller, basic, read, refusals, seen},
+};
 
 struct XApi(Caller);
 
@@ -27,7 +30,7 @@ impl Deref for XApi {
 impl XApi {
     fn new() -> Self {
         let (header, value) = basic("shop", "secret");
-        Self(Caller::of(&super::stand(""), header, &value))
+        Self(Caller::of(&super::stand(&World::default()), header, &value))
     }
 
     /// The same, called by another account.
@@ -69,4 +72,16 @@ fn order(number: &str) -> Value {
         ],
         "shippingCost": 490, "totalAmount": 4488, "paymentReference": "pay_1",
     })
+}
+
+#[tokio::test]
+async fn it_refuses_in_its_own_words() {
+    let coded = |(code, words)| format!(r#"{{"error":{{"code":"{code}","message":"{words}"}}}}"#);
+    let words = [
+        ("Authentication_InvalidCredentials", "The user name or the password is not right"),
+        ("Authorization_Forbidden", "The account is suspended"),
+        ("Internal_TooManyRequests", "Too many requests"),
+        ("Internal_ServerError", "Internal error"),
+    ];
+    assert_eq!(refusals(&super::stand(&World::default())).await, words.map(coded));
 }

@@ -28,7 +28,7 @@ use crate::{
     control,
     entries::Entries,
     rules::{Fault, Subject},
-    stand::{Books, Call, Provider, Stand},
+    stand::{Books, Call, Provider, Stand, World},
 };
 
 use books::{Order, Status};
@@ -37,8 +37,8 @@ use modes::Mode;
 
 type Orders = Entries<Order>;
 
-pub fn stand(namespace: &str) -> Stand<Orders> {
-    Stand::new(Orders::default(), namespace, None)
+pub fn stand(world: &World<'_>) -> Stand<Orders> {
+    Stand::new(Orders::default(), world, None)
 }
 
 impl Provider for Orders {

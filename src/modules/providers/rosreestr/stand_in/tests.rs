@@ -14,7 +14,10 @@ use std::ops::Deref;
 use axum::{http::StatusCode, response::Response};
 use serde_json::{Value, json};
 
-use crate::testing::{Caller, basic, bytes, read, seen};
+use crate::{
+    stand::World,
+    testing::{Caller, basic, bytes, read, refusals, seen},
+};
 
 const NUMBER: &str = "50:33:0000000:98325";
 
@@ -31,7 +34,7 @@ impl Deref for Rosreestr {
 impl Rosreestr {
     fn new() -> Self {
         let (header, value) = basic("one", "secret");
-        Self(Caller::of(&super::stand(""), header, &value))
+        Self(Caller::of(&super::stand(&World::default()), header, &value))
     }
 
     /// One whose docflows take this course.
@@ -89,4 +92,16 @@ impl Rosreestr {
 
 fn request(request_id: &str) -> Value {
     json!({"requestId": request_id, "options": {"type": "base", "cadastralNumber": NUMBER}})
+}
+
+#[tokio::test]
+async fn it_refuses_in_its_own_words() {
+    let only_words = |words| format!(r#"{{"message":"{words}"}}"#);
+    let words = [
+        "The user name or the password is not right",
+        "The account is suspended",
+        "Too many requests",
+        "Internal error",
+    ];
+    assert_eq!(refusals(&super::stand(&World::default())).await, words.map(only_words));
 }

@@ -31,7 +31,7 @@ use crate::{
     contract::{Deviating, Deviation, basic, spell_out},
     control,
     rules::{Fault, Subject},
-    stand::{Books, Call, Provider, Stand},
+    stand::{Books, Call, Provider, Stand, World},
 };
 
 use books::Registry;
@@ -39,8 +39,8 @@ use contract::{Operation, Request};
 use course::{Course, Step};
 use modes::Mode;
 
-pub fn stand(namespace: &str) -> Stand<Registry> {
-    Stand::new(Registry::default(), namespace, None)
+pub fn stand(world: &World<'_>) -> Stand<Registry> {
+    Stand::new(Registry::default(), world, None)
 }
 
 impl Provider for Registry {

@@ -28,7 +28,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     server,
-    testing::{Caller, changed, read, seen},
+    stand::World,
+    testing::{Caller, changed, read, refusals, seen},
 };
 
 const SECRET: &str = "whsec-shared";
@@ -45,7 +46,7 @@ impl Deref for PayGate {
 
 impl PayGate {
     fn new() -> Self {
-        Self(Caller::of(&super::stand("", super::client(), None), "authorization", "Bearer dev"))
+        Self(Caller::of(&super::stand(&World::default()), "authorization", "Bearer dev"))
     }
 
     async fn create(&self, reference: &str) -> Response {
@@ -134,4 +135,16 @@ async fn arrive(State(inbox): State<Inbox>, headers: HeaderMap, body: String) ->
     let mut inbox = inbox.0.lock().unwrap();
     inbox.0.push(Arrived { signature, body });
     inbox.1.pop_front().map_or(StatusCode::NO_CONTENT, |status| StatusCode::from_u16(status).unwrap())
+}
+
+#[tokio::test]
+async fn it_refuses_in_its_own_words() {
+    let coded = |(code, words)| format!(r#"{{"error":{{"code":"{code}","message":"{words}"}}}}"#);
+    let words = [
+        ("invalid_token", "The access token is not valid"),
+        ("account_suspended", "The account is suspended"),
+        ("too_many_requests", "Too many requests"),
+        ("internal_error", "Internal error"),
+    ];
+    assert_eq!(refusals(&super::stand(&World::default())).await, words.map(coded));
 }

@@ -13,7 +13,10 @@ use axum::{http::StatusCode, response::Response};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use crate::testing::{Caller, changed, read, seen};
+use crate::{
+    stand::World,
+    testing::{Caller, changed, read, refusals, seen},
+};
 
 struct ParcelX(Caller);
 
@@ -27,7 +30,7 @@ impl Deref for ParcelX {
 
 impl ParcelX {
     fn new() -> Self {
-        Self(Caller::of(&super::stand(""), "access-token", &BASE64.encode("key:secret")))
+        Self(Caller::of(&super::stand(&World::default()), "access-token", &BASE64.encode("key:secret")))
     }
 
     async fn create(&self, id: &str) -> Response {
@@ -66,4 +69,11 @@ fn create_body(id: &str) -> Value {
             "product_quantity": "2", "product_description": "",
         }],
     })
+}
+
+#[tokio::test]
+async fn it_refuses_in_its_own_words() {
+    let status_false = |words| format!(r#"{{"responsemsg":"{words}","status":false}}"#);
+    let words = ["Invalid access token", "Account suspended", "Too many requests", "Internal server error"];
+    assert_eq!(refusals(&super::stand(&World::default())).await, words.map(status_false));
 }

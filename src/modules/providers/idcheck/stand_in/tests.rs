@@ -12,7 +12,10 @@ use std::ops::Deref;
 use axum::{http::StatusCode, response::Response};
 use serde_json::{Value, json};
 
-use crate::testing::{Caller, changed, read, seen, text};
+use crate::{
+    stand::World,
+    testing::{Caller, changed, read, refusals, seen, text},
+};
 
 const PAN: &str = "ABCPE1234F";
 const GSTIN: &str = "27ABCPE1234F1Z5";
@@ -34,7 +37,7 @@ impl Deref for IdCheck {
 
 impl IdCheck {
     fn new() -> Self {
-        Self(Caller::of(&super::stand(""), "x-api-key", "dev"))
+        Self(Caller::of(&super::stand(&World::default()), "x-api-key", "dev"))
     }
 
     async fn with_rule(rule: Value) -> Self {
@@ -77,4 +80,16 @@ fn body(what: &str, number: u8) -> Value {
         }
     }
     body
+}
+
+#[tokio::test]
+async fn it_refuses_in_its_own_words() {
+    let coded = |(code, words)| format!(r#"{{"error":{{"code":"{code}","message":"{words}"}}}}"#);
+    let words = [
+        ("invalid_key", "The API key is not valid"),
+        ("account_suspended", "The account is suspended"),
+        ("too_many_requests", "Too many requests"),
+        ("internal", "Internal error"),
+    ];
+    assert_eq!(refusals(&super::stand(&World::default())).await, words.map(coded));
 }

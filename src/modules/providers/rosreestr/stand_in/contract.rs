@@ -1,6 +1,7 @@
 //! The shape of a call. Every deviation goes into the books: a cadastral number that lost a zero is another property.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     contract::{self, Deviation, Fields, Shape},
@@ -33,7 +34,7 @@ const PLACE: Fields = &[("requestId", Shape::Text(250)), ("options", Shape::Obje
 
 const OPTIONS: Fields = &[
     ("type", Shape::OneOf(&["info", "base", "ownership"])),
-    ("cadastralNumber", Shape::Spelled(is_cadastral_number, "spelled like a cadastral number")),
+    ("cadastralNumber", Shape::Like(is_cadastral_number, "spelled like a cadastral number")),
 ];
 
 /// Takes what is there, right or wrong, and says everything that is wrong with it.
@@ -64,7 +65,8 @@ pub fn read(operation: Operation, call: &Call) -> (Request, Vec<Deviation>) {
 }
 
 /// `50:33:0000000:98325`: two digits, two, five to seven, any number of them.
-fn is_cadastral_number(text: &str) -> bool {
+fn is_cadastral_number(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
     let lengths: Vec<_> = text.split(':').map(str::len).collect();
     let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
     digits && matches!(lengths[..], [2, 2, 5..=7, last] if last > 0)
