@@ -89,7 +89,8 @@ impl<'a> Trial<'a> {
         if let Some(rule) = rule {
             self.stand.rule(rule.clone()).await;
         }
-        let created = self.app.post(&self.user, "/orders/create", &self.body()).await.expect(201).body;
+        let body = self.body();
+        let created = self.app.post(&self.user, "/orders/create", &body).await.expect(201).body;
         self.app.run_jobs_to_the_end().await;
         self.app.order(&self.user, created["orderId"].as_str().unwrap()).await
     }
