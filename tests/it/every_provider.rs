@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Duration};
 use bson::doc;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use waybill::modules::providers::{Declaration, ProviderSettings, registry::PROVIDERS};
+use waybill::modules::providers::{Declaration, PricedBy, ProviderSettings, registry::PROVIDERS};
 
 use crate::support::{TestApp, User, orders, stand::Stand};
 
@@ -57,9 +57,10 @@ impl<'a> Trial<'a> {
         } else {
             Cases::default()
         };
-        let user = app.merchant().await;
-        for currency in ["RUB", "EUR"] {
-            app.credit_in(&user, 1_000_000_000, currency).await;
+        let user = app.merchant_with(0).await;
+        if let PricedBy::RateCard(card) = provider.priced_by {
+            let card: Value = serde_json::from_str(card).unwrap();
+            app.credit_in(&user, 1_000_000_000, card["currency"].as_str().unwrap()).await;
         }
         Self { app, provider, stand: Stand::beside(&app.carrier, provider.name), cases, user, orders: 0 }
     }
