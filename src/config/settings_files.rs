@@ -65,7 +65,7 @@ fn row(provider: &'static Declaration) -> String {
     if provider.priced_by == PricedBy::Nothing {
         what.push_str("; nothing is charged");
     }
-    if adapter.following().is_some() {
+    if adapter.polling().is_some() {
         what.push_str("; takes its time, ends with files");
     }
     let settings = names_of(provider).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");

@@ -28,7 +28,7 @@ mod wake;
 mod worker;
 mod workers;
 
-pub use claim::{ClaimQuery, ClaimTerms, DueJobs, LastServed};
+pub use claim::{ClaimQuery, ClaimTerms, DueJobs, Front, LastServed};
 pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Attempt, Concluded, Conclusion, EndOnly, Handlers, JobHandler, RetryRefused, by_queue_and_kind};

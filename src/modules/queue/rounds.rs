@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
-    claim::{CLAIM_MAX, ClaimCursor, ClaimCursors, ClaimQuery, ClaimTerms, DueJobs},
+    claim::{CLAIM_MAX, ClaimCursor, ClaimCursors, ClaimQuery, ClaimTerms, DueJobs, Front},
     dispatch::{Candidate, Permit},
     lease::Lease,
     model::{Job, QueueConfig},
@@ -96,11 +96,17 @@ impl Inner {
     /// Claims once for every account that takes jobs of `queue`, at most `free` in all.
     pub(super) async fn round(&self, queue: &QueueConfig, free: usize, turns: &mut ClaimCursors) -> Round {
         let mut round = Round::default();
-        let routes = match timeout(STORE_PATIENCE, self.store.ready_routes(queue.name)).await {
-            Ok(Ok(routes)) if !routes.is_empty() => routes,
-            Ok(Ok(_)) => return round,
-            Ok(Err(error)) => return self.not_answered(queue, &error.to_string(), round).await,
-            Err(_) => return self.not_answered(queue, "the database does not answer", round).await,
+        let routes = match turns.known_routes() {
+            Some(routes) => routes,
+            None => match timeout(STORE_PATIENCE, self.store.ready_routes(queue.name)).await {
+                Ok(Ok(routes)) if routes.is_empty() => return round,
+                Ok(Ok(routes)) => {
+                    turns.know_routes(&routes);
+                    routes
+                }
+                Ok(Err(error)) => return self.not_answered(queue, &error.to_string(), round).await,
+                Err(_) => return self.not_answered(queue, "the database does not answer", round).await,
+            },
         };
         let candidates = self.dispatch.candidates(queue.name, &routes).await;
         let mut left = free;
@@ -109,7 +115,7 @@ impl Inner {
             if share == 0 {
                 break;
             }
-            let turn = turns.0.entry((candidate.account_id.clone(), candidate.opens)).or_default();
+            let turn = turns.of.entry((candidate.account_id.clone(), candidate.opens)).or_default();
             let limit = if candidate.is_probe { 1 } else { share };
             let claimed = timeout(self.settings.lease, self.claim(queue, candidate, limit, turn)).await;
             match claimed {
@@ -144,16 +150,21 @@ impl Inner {
         // A failed claim counts as one that others were faster at: the next one looks elsewhere, past a job that somebody holds.
         let contended = std::mem::replace(&mut turn.contended, true);
         let backlog = std::mem::replace(&mut turn.backlog, true);
+        turn.front.expire();
+        if !backlog || candidate.is_probe {
+            turn.front = Front::default();
+        }
+        let from_front = !turn.front.is_empty();
         let skip = if contended && !candidate.is_probe { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
         let now = self.clock.now();
         let routes = &candidate.routes;
-        let (after, chance) = (&turn.after, rand::random_range(0..4_096));
-        let claiming = ClaimQuery { queue: queue.name, routes, limit, after, skip, chance, backlog, now };
+        let (after, front, chance) = (&turn.after, &turn.front, rand::random_range(0..4_096));
+        let claiming = ClaimQuery { queue: queue.name, routes, limit, after, front, skip, chance, backlog, now };
         let mut due = self.store.find_due(&claiming).await?;
         if due.seen == 0 && candidate.is_probe && self.store.make_deferred_due(queue, routes, now).await? {
             due = self.store.find_due(&claiming).await?;
         }
-        let DueJobs { mut ids, seen, last_served } = due;
+        let DueJobs { mut ids, seen, last_served, reached } = due;
         let permits = if ids.is_empty() {
             Vec::new()
         } else {
@@ -165,7 +176,10 @@ impl Inner {
         turn.after.extend(last_served);
         turn.contended = backlog && !is_full && seen > 0 && jobs.len() * 4 < seen * 3;
         turn.backlog = seen == limit && !is_full;
-        Ok((jobs, turn.backlog || (skip > 0 && seen < limit)))
+        if turn.backlog && skip == 0 {
+            turn.front.advance(reached);
+        }
+        Ok((jobs, turn.backlog || ((skip > 0 || from_front) && seen < limit)))
     }
 
     /// Takes jobs, each with a permit. What is not used of them goes back.

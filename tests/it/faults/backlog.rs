@@ -13,8 +13,8 @@ use bson::{DateTime, Document, doc};
 use futures_util::{TryStreamExt, future::join_all};
 use tokio::sync::watch;
 use waybill::{
-    modules::queue::{ClaimQuery, Job, JobState, LastServed},
-    platform::clock::after,
+    modules::queue::{ClaimQuery, ClaimTerms, Front, Job, JobState, LastServed},
+    platform::clock::{self, after},
 };
 
 use super::workshop::{Claim, QUEUE, claim, claim_of, done, job, jobs, number, queue, worker};
@@ -202,6 +202,47 @@ async fn a_claim_looks_at_little_more_than_it_takes_whatever_waits() {
     app.finish_unchecked().await;
 }
 
+/// Until nothing is due, a claim from the front finds what one from the beginning finds, in the same order.
+#[tokio::test]
+async fn a_claim_from_the_front_finds_what_one_from_the_beginning_does() {
+    const JOBS: usize = 900;
+    let app = TestApp::start().await;
+    let (store, now) = (&app.app.queue_store, app.app.clock.now());
+    // Two owners with a long backlog, some with little, some jobs at the same time, some urgent.
+    jobs(&app, JOBS, |n, job| {
+        let owner = if n % 5 == 0 { n % 150 } else { n % 2 };
+        *job = job.clone().owned_by(&format!("usr_{owner:03}")).hurried(n % 30 == 7);
+        job.schedule(DateTime::from_millis(now.timestamp_millis() - (JOBS - n / 3) as i64), now);
+    })
+    .await;
+    let (routes, mut after, mut front) = ([String::new()], LastServed::new(), Front::default());
+    let mut left = JOBS;
+    while left > 0 {
+        let from_start = ClaimQuery {
+            queue: QUEUE,
+            routes: &routes,
+            limit: 32,
+            after: &after,
+            front: Front::NONE,
+            skip: 0,
+            chance: left,
+            backlog: true,
+            now,
+        };
+        let from_front = ClaimQuery { front: &front, ..from_start };
+        let (expected, due) = (store.find_due(&from_start).await.unwrap(), store.find_due(&from_front).await.unwrap());
+        assert_eq!((&due.ids, &due.last_served), (&expected.ids, &expected.last_served), "{left} left, {front:?}");
+        let until = clock::after(now, Duration::from_secs(60));
+        let taken = store.take(&from_front, &ClaimTerms { worker_id: "wrk_test", token: "token", until }, &due.ids);
+        let taken = taken.await.unwrap().len();
+        assert!(taken > 0, "{left} are left");
+        left -= taken;
+        after.extend(due.last_served);
+        front.advance(due.reached);
+    }
+    app.finish_unchecked().await;
+}
+
 #[tokio::test]
 async fn a_rush_goes_first_in_turns_and_leaves_an_eighth_to_the_others() {
     const JOBS: usize = 1_000;
@@ -227,8 +268,17 @@ async fn a_rush_goes_first_in_turns_and_leaves_an_eighth_to_the_others() {
     let mut for_others = 0;
     for chance in 0..64 {
         let limit = 1;
-        let claiming =
-            ClaimQuery { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance, backlog: false, now };
+        let claiming = ClaimQuery {
+            queue: QUEUE,
+            routes: &routes,
+            limit,
+            after: &after,
+            front: Front::NONE,
+            skip: 0,
+            chance,
+            backlog: false,
+            now,
+        };
         let due = store.find_due(&claiming).await.unwrap();
         let found = app.db().collection::<Job>("jobs").find_one(doc! { "_id": &due.ids[0] }).await.unwrap().unwrap();
         for_others += usize::from(!found.rush);

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use waybill::{
-    modules::queue::{ClaimQuery, ClaimTerms, JobState, LastServed, QueueStore},
+    modules::queue::{ClaimQuery, ClaimTerms, Front, JobState, LastServed, QueueStore},
     platform::clock::after,
 };
 
@@ -170,6 +170,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
             routes: &routes,
             limit: 1,
             after: &after_nobody,
+            front: Front::NONE,
             skip: 0,
             chance: 0,
             backlog: false,
