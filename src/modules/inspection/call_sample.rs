@@ -378,8 +378,8 @@ mod tests {
         for _ in 0..rounds {
             let cut = strata(window, first_ms, end_ms, &mut random);
             let found = cut.iter().enumerate().flat_map(|(index, stratum)| {
-                let is_in = move |ms: &i64| (stratum.from_ms..stratum.to_ms).contains(ms);
-                let own = calls.iter().filter(move |(ms, _)| is_in(ms)).take(OF_STRATUM);
+                let from = calls.partition_point(|(ms, _)| *ms < stratum.from_ms);
+                let own = calls[from..].iter().take_while(move |(ms, _)| *ms < stratum.to_ms).take(OF_STRATUM);
                 own.map(move |(ms, fails)| answered(index, *ms, "a", fails.then_some("retryable"), 1))
             });
             let weighed = Calls::weigh(window, first_ms, found.collect(), &cut);
