@@ -1,5 +1,5 @@
 //! The console in a real browser, as people use it: one walk through it, with a look at each page in both themes and on a phone.
-//! Pictures are under `target/console`.
+//! With `CONSOLE_PICTURES=FOLDER` it leaves pictures of them there.
 
 use std::time::{Duration, Instant};
 

@@ -37,7 +37,8 @@ pub struct Chromium {
     axe: String,
     driver: Child,
     profile: PathBuf,
-    shots: PathBuf,
+    /// Where pictures of the pages go; none are taken unless somebody wants them.
+    shots: Option<PathBuf>,
     seen: Mutex<BTreeSet<String>>,
     /// What is wrong with the pages that were looked at.
     wrong: Mutex<Vec<String>>,
@@ -112,8 +113,8 @@ impl Chromium {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("Chromium starts");
-        let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/console");
-        std::fs::create_dir_all(&shots).unwrap();
+        let shots = std::env::var_os("CONSOLE_PICTURES").map(PathBuf::from);
+        shots.iter().for_each(|shots| std::fs::create_dir_all(shots).unwrap());
         let this = Self {
             page,
             axe,
@@ -258,8 +259,8 @@ impl Chromium {
             .collect()
     }
 
-    /// Looks at the page in both themes and on a phone: a picture of each under `target/console`, no grave fault, nothing wider than
-    /// the screen, no complaint of the browser. What is wrong is told by [`Chromium::close`], all at once.
+    /// Looks at the page in both themes and on a phone: no grave fault, nothing wider than the screen, no complaint of the
+    /// browser; a picture of each where they are wanted. What is wrong is told by [`Chromium::close`], all at once.
     pub async fn look(&self, name: &str) {
         assert!(self.seen.lock().unwrap().insert(name.to_owned()), "{name} was looked at before");
         let mut wrong = Vec::new();
@@ -278,10 +279,11 @@ impl Chromium {
             };
             wrong.extend(faults.into_iter().map(|fault| format!("{name}, {look}: {fault}")));
             wrong.extend(self.width_fault(look == "phone").await.map(|fault| format!("{name}, {look}: {fault}")));
+            let Some(shots) = &self.shots else { continue };
             let wanted = json!({ "format": "png", "optimizeForSpeed": true });
             let shot = self.timed("pictures", self.chrome("Page.captureScreenshot", wanted)).await;
             let png = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
-            std::fs::write(self.shots.join(format!("{name}-{look}.png")), png).unwrap();
+            std::fs::write(shots.join(format!("{name}-{look}.png")), png).unwrap();
         }
         self.chrome("Emulation.clearDeviceMetricsOverride", json!({})).await;
         self.chrome("Emulation.setTouchEmulationEnabled", json!({ "enabled": false })).await;
