@@ -218,28 +218,29 @@ async fn money_is_spent_once_although_the_result_of_commits_is_unknown() {
     let maybe = doc! { "failCommands": commit, "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
     // The server has forgotten the transaction, committed or not.
     let forgotten = doc! { "failCommands": commit, "errorCode": 251, "errorLabels": ["TransientTransactionError"] };
+    let app = app_over(&mongod).await;
     for data in [lost, stepping_down, maybe, forgotten] {
         let what = data.to_string();
-        let app = app_over(&mongod).await;
         let (price, user) = merchant_for(&app, PAID).await;
         let names = names();
         mongod.fail(5, data).await;
         let taken = join_all(names.iter().map(|name| decided(&app, &app.base, &user, name))).await;
         assert!(mongod.heal().await >= 5, "{what}: the fail point was met");
         spent_once(&app, &user, price, &taken, &what).await;
-        app.finish().await;
     }
+    app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_goes_back_once_although_the_worker_is_killed() {
-    join_all(["before_commit", "after_commit", "before_completion", "after_completion"].map(given_back_despite)).await;
+    let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
+    let points = ["before_commit", "after_commit", "before_completion", "after_completion"];
+    join_all(points.map(|point| given_back_despite(point, &mongod))).await;
 }
 
 /// One order is refused, one is taken and cancelled; the worker dies on its way, twice.
-async fn given_back_despite(point: &str) {
-    let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
-    let app = app_over(&mongod).await;
+async fn given_back_despite(point: &str, mongod: &Mongod) {
+    let app = app_over(mongod).await;
     let (price, user) = merchant_for(&app, 2).await;
     app.misbehave_for("refused", "create", "refuse", None).await;
     let refused = app.created(&user, "refused").await;

@@ -83,10 +83,9 @@ async fn a_frozen_database_means_503_in_time_and_work_resumes() {
     app.finish().await;
 }
 
-/// Creates an order while commands fail as `data` says; it must look to the client as if nothing had been.
-async fn created_despite(mongod: &Mongod, times: i32, data: Document) {
+/// A merchant creates an order while commands fail as `data` says; it must look to the client as if nothing had been.
+async fn created_despite(mongod: &Mongod, app: &TestApp, times: i32, data: Document) {
     let what = format!("{times} times {data}");
-    let app = watchful_app_over(mongod).await;
     let user = app.merchant().await;
     // What comes before the transaction is not what fails here.
     app.quote(&user).await;
@@ -95,59 +94,65 @@ async fn created_despite(mongod: &Mongod, times: i32, data: Document) {
     let failed = mongod.heal().await;
     assert_eq!(created.status, 201, "{what}: {}", created.text);
     assert!(failed >= i64::from(times), "{what}: the fail point was met {failed} times");
-    for (collection, filter) in [("orders", doc! {}), ("jobs", doc! {}), ("events", doc! { "type": "OrderCreated" })] {
+    let open = doc! { "state": { "$ne": "done" } };
+    let made = doc! { "type": "OrderCreated", "userId": &user.user_id };
+    for (collection, filter) in [("orders", doc! { "userId": &user.user_id }), ("jobs", open), ("events", made)] {
         assert_eq!(app.all(collection, filter).await.len(), 1, "{what}: {collection}");
     }
     app.create(&user, "c-1").await.expect(200);
     app.run_jobs().await;
     assert_eq!(app.order(&user, created.body["orderId"].as_str().unwrap()).await["status"], "confirmed", "{what}");
-    app.finish().await;
 }
 
 #[tokio::test]
 async fn an_order_is_created_once_although_the_result_of_its_commit_is_unknown() {
     let mongod = Mongod::start().await;
+    let app = watchful_app_over(&mongod).await;
     let commit = ["commitTransaction"];
     for times in [1, 3] {
-        created_despite(&mongod, times, doc! { "failCommands": commit, "closeConnection": true }).await;
+        created_despite(&mongod, &app, times, doc! { "failCommands": commit, "closeConnection": true }).await;
         let stepping_down = doc! {
             "failCommands": commit, "errorCode": 91, "errorLabels": ["UnknownTransactionCommitResult", "RetryableWriteError"],
         };
-        created_despite(&mongod, times, stepping_down).await;
+        created_despite(&mongod, &app, times, stepping_down).await;
         // Committed, and the answer says that it may be lost again.
         for code in [91, 64] {
             let concern = doc! { "code": code, "errmsg": "waiting for replication timed out" };
-            created_despite(&mongod, times, doc! { "failCommands": commit, "writeConcernError": concern }).await;
+            created_despite(&mongod, &app, times, doc! { "failCommands": commit, "writeConcernError": concern }).await;
         }
     }
     // Committed, and the answer says nothing of it: only the batch's marker tells, and whose replies are true.
     let concern = doc! { "code": 100, "errmsg": "not enough members" };
-    created_despite(&mongod, 1, doc! { "failCommands": commit, "writeConcernError": concern }).await;
+    created_despite(&mongod, &app, 1, doc! { "failCommands": commit, "writeConcernError": concern }).await;
+    app.finish().await;
 }
 
 #[tokio::test]
 async fn an_order_is_created_once_although_its_transaction_has_to_be_run_again() {
     let mongod = Mongod::start().await;
+    let app = watchful_app_over(&mongod).await;
     for command in ["find", "insert", "commitTransaction"] {
         for code in [112, 251] {
             let data = doc! {
                 "failCommands": [command], "errorCode": code, "errorLabels": ["TransientTransactionError"],
             };
-            created_despite(&mongod, 3, data).await;
+            created_despite(&mongod, &app, 3, data).await;
         }
     }
-    created_despite(&mongod, 3, doc! { "failCommands": ["insert"], "closeConnection": true }).await;
+    created_despite(&mongod, &app, 3, doc! { "failCommands": ["insert"], "closeConnection": true }).await;
     // What a server that ended the transaction by itself says, without a label: it took too long, an operator or a change
     // of the primary interrupted it.
     for (command, code) in [("insert", 290), ("insert", 11601), ("insert", 251), ("commitTransaction", 251)] {
         let data = doc! { "failCommands": [command], "errorCode": code, "errorLabels": Vec::<String>::new() };
-        created_despite(&mongod, 2, data).await;
+        created_despite(&mongod, &app, 2, data).await;
     }
+    app.finish().await;
 }
 
 #[tokio::test]
 async fn a_worker_is_not_led_astray_by_transactions_that_fail() {
     let mongod = Mongod::start().await;
+    let app = watchful_app_over(&mongod).await;
     let commit = ["commitTransaction"];
     for data in [
         doc! { "failCommands": ["insert"], "closeConnection": true },
@@ -157,7 +162,6 @@ async fn a_worker_is_not_led_astray_by_transactions_that_fail() {
         doc! { "failCommands": ["update"], "errorCode": 112, "errorLabels": ["TransientTransactionError"] },
     ] {
         let what = data.to_string();
-        let app = watchful_app_over(&mongod).await;
         let user = app.merchant().await;
         let order_id = app.created(&user, "c-1").await;
         let mut data = data;
@@ -170,9 +174,10 @@ async fn a_worker_is_not_led_astray_by_transactions_that_fail() {
         assert!(mongod.heal().await >= 3, "{what}: the fail point was met");
         confirmed_once(&app, &user, &order_id, &what).await;
         assert_eq!(abandoned(&app, &order_id).await, 0, "{what}");
-        assert_eq!(app.all("events", doc! { "type": "OrderConfirmed" }).await.len(), 1, "{what}");
-        app.finish().await;
+        let confirmed = doc! { "type": "OrderConfirmed", "subjectId": &order_id };
+        assert_eq!(app.all("events", confirmed).await.len(), 1, "{what}");
     }
+    app.finish().await;
 }
 
 #[tokio::test]
