@@ -103,7 +103,7 @@ async fn each_handler_has_each_event_once_though_workers_are_killed_under_load()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_week_of_events_takes_no_more_memory_than_a_page_of_them() {
-    const ENTRIES: usize = 20_000;
+    const ENTRIES: usize = 12_000;
     /// What a page of events and their jobs takes, and what a debug build wastes on it.
     const PAGE_KIB: u64 = 48 * 1_024;
     let app = TestApp::start().await;

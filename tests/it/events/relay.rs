@@ -302,7 +302,7 @@ impl Consumer for Measuring {
 
 #[tokio::test]
 async fn a_week_of_events_drains_a_page_at_a_time() {
-    const ENTRIES: usize = 20_000;
+    const ENTRIES: usize = 5_000;
     const LONG: usize = 3_000;
     let app = TestApp::start().await;
     let measuring = Arc::new(Measuring { most: 0.into(), all: 0.into() });
