@@ -68,7 +68,7 @@ impl<'a> Trial<'a> {
     /// What an order is in the end, once all is done for it that is done by itself.
     fn placed(&self) -> &'static str {
         let adapter = (self.provider.adapter)(&ProviderSettings::default());
-        if adapter.following().is_some() { "delivered" } else { "confirmed" }
+        if adapter.polling().is_some() { "delivered" } else { "confirmed" }
     }
 
     fn takes_back(&self) -> bool {

@@ -233,8 +233,8 @@ async fn a_claim_from_the_front_finds_what_one_from_the_beginning_does() {
         let (expected, due) = (store.find_due(&from_start).await.unwrap(), store.find_due(&from_front).await.unwrap());
         assert_eq!((&due.ids, &due.last_served), (&expected.ids, &expected.last_served), "{left} left, {front:?}");
         let until = clock::after(now, Duration::from_secs(60));
-        let taken = store.take(&from_front, &ClaimTerms { worker_id: "wrk_test", token: "token", until }, &due.ids);
-        let taken = taken.await.unwrap().len();
+        let taking = ClaimTerms { worker_id: "wrk_test", token: "token", until };
+        let taken = store.take(&from_front, &taking, &due.ids).await.unwrap().len();
         assert!(taken > 0, "{left} are left");
         left -= taken;
         after.extend(due.last_served);

@@ -175,15 +175,16 @@ async fn a_command_whose_document_is_too_large_fails_alone() {
 async fn a_batch_that_is_too_large_for_one_statement_is_written_in_parts() {
     let app = TestApp::start().await;
     let lane = lane_over_things(&app).await;
-    let commands = (0..BATCH_MAX).map(|n| {
-        let behaviour = Behaviour::Bytes(1024 * 1024);
+    const MIB: usize = 1024 * 1024;
+    let commands = (0..LANE_BYTES_MAX / MIB).map(|n| {
+        let behaviour = Behaviour::Bytes(MIB);
         lane.submit(Add { counter: format!("t-{n}"), behaviour, decided: Arc::default() })
     });
     for reply in join_all(commands).await {
         assert_eq!(reply.unwrap().1, 1);
     }
     let things = app.db().collection::<Document>(THINGS);
-    assert_eq!(things.count_documents(doc! {}).await.unwrap(), BATCH_MAX as u64);
+    assert_eq!(things.count_documents(doc! {}).await.unwrap(), (LANE_BYTES_MAX / MIB) as u64);
     app.finish().await;
 }
 
