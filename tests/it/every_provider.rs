@@ -2,7 +2,7 @@
 //! kind is placed once, and taken back where it can be; nothing secret and nobody's name stays in logs; an account can be tried.
 //! What can go wrong at one provider only is in the `cases.json` of its folder, where it needs no more than a rule.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use bson::doc;
 use serde::Deserialize;
@@ -20,11 +20,12 @@ const PERSONAL: [&str; 5] = ["firstName", "lastName", "phone", "email", "line1"]
 
 /// `cases.json` of a provider's folder; one without has none of its own.
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 struct Cases {
     /// Fields of its detail object in place of the usual ones of its kind, where it would not take these.
-    #[serde(default)]
     detail: serde_json::Map<String, Value>,
+    /// What its stand-in is told beforehand, by the path below `_control`.
+    stand_in: BTreeMap<String, Value>,
     faults: Vec<FaultCase>,
 }
 
@@ -62,7 +63,11 @@ impl<'a> Trial<'a> {
             let card: Value = serde_json::from_str(card).unwrap();
             app.credit_in(&user, 1_000_000_000, card["currency"].as_str().unwrap()).await;
         }
-        Self { app, provider, stand: Stand::beside(&app.carrier, provider.name), cases, user, orders: 0 }
+        let stand = Stand::beside(&app.carrier, provider.name);
+        for (path, what) in &cases.stand_in {
+            stand.control(path, what.clone(), 204).await;
+        }
+        Self { app, provider, stand, cases, user, orders: 0 }
     }
 
     /// What an order is in the end, once all is done for it that is done by itself.
@@ -84,32 +89,55 @@ impl<'a> Trial<'a> {
         body
     }
 
-    /// An order as it is in the end, under this rule.
-    async fn order_under(&mut self, rule: Option<&Value>) -> Value {
+    /// So many orders as they are in the end, under these rules.
+    async fn orders_under(&mut self, rules: &[Value], count: usize) -> Vec<Value> {
         self.stand.behave().await;
-        if let Some(rule) = rule {
+        for rule in rules {
             self.stand.rule(rule.clone()).await;
         }
-        let body = self.body();
-        let created = self.app.post(&self.user, "/orders/create", &body).await.expect(201).body;
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let body = self.body();
+            let created = self.app.post(&self.user, "/orders/create", &body).await.expect(201).body;
+            ids.push(created["orderId"].as_str().unwrap().to_owned());
+        }
         self.app.run_jobs_to_the_end().await;
-        self.app.order(&self.user, created["orderId"].as_str().unwrap()).await
+        self.orders(&ids).await
     }
 
-    /// An order is placed once and, where it can be, taken back, under this rule.
-    async fn comes_and_goes(&mut self, rule: Option<&Value>) {
-        let order = self.order_under(rule).await;
-        let about = format!("{} under {rule:?}: {order}", self.provider.name);
-        let order_id = order["orderId"].as_str().unwrap();
-        assert_eq!(order["status"], self.placed(), "{about}");
-        assert!(order["reference"].is_string(), "{about}");
-        assert_eq!(self.stand.alive(order_id).await, 1, "{about}");
-        if self.takes_back() {
-            self.app.cancel(&self.user, order["clientOrderId"].as_str().unwrap()).await.expect(202);
-            self.app.run_jobs_to_the_end().await;
-            let order = self.app.order(&self.user, order_id).await;
-            assert_eq!((&order["status"], self.stand.alive(order_id).await), (&json!("cancelled"), 0), "{about}");
+    async fn orders(&self, ids: &[String]) -> Vec<Value> {
+        let mut orders = Vec::new();
+        for id in ids {
+            orders.push(self.app.order(&self.user, id).await);
         }
+        orders
+    }
+
+    /// Orders are placed once and, where they can be, taken back, though calls go wrong by these rules, each of which is used up.
+    async fn come_and_go(&mut self, rules: &[Value]) {
+        let name = self.provider.name;
+        let orders = self.orders_under(rules, rules.len().max(1)).await;
+        let ids: Vec<String> = orders.iter().map(|order| order["orderId"].as_str().unwrap().to_owned()).collect();
+        for order in &orders {
+            assert_eq!(
+                (&order["status"], order["reference"].is_string()),
+                (&json!(self.placed()), true),
+                "{name}: {order}"
+            );
+            assert_eq!(self.stand.alive(order["orderId"].as_str().unwrap()).await, 1, "{name}: {order}");
+        }
+        if self.takes_back() {
+            for order in &orders {
+                self.app.cancel(&self.user, order["clientOrderId"].as_str().unwrap()).await.expect(202);
+            }
+            self.app.run_jobs_to_the_end().await;
+            for order in self.orders(&ids).await {
+                assert_eq!(order["status"], "cancelled", "{name}: {order}");
+                assert_eq!(self.stand.alive(order["orderId"].as_str().unwrap()).await, 0, "{name}: {order}");
+            }
+        }
+        let unused: Vec<Value> = self.stand.rules().await.into_iter().filter(|rule| rule["timesLeft"] != 0).collect();
+        assert!(unused.is_empty(), "{name}: these tested nothing: {unused:?}");
     }
 
     /// Nothing that is logged of its calls names people, or what calls were signed with.
@@ -163,22 +191,16 @@ async fn whatever_goes_wrong_at_a_provider_an_order_is_placed_once() {
     let admin = app.admin().await;
     for provider in PROVIDERS {
         let mut trial = Trial::of(&app, provider).await;
-        trial.comes_and_goes(None).await;
+        trial.come_and_go(&[]).await;
+        app.app.clock.advance(TOKENS_LAST);
         let books = trial.stand.books().await;
-        for operation in books["callsByOperation"].as_object().expect("operations").keys() {
-            for mode in FAULTS {
-                if operation == "log_in" {
-                    app.app.clock.advance(TOKENS_LAST);
-                }
-                trial.comes_and_goes(Some(&json!({ "operation": operation, "mode": mode, "times": 1 }))).await;
-            }
-        }
-        // Look-ups fail, too, that follow on a create which nobody heard of.
-        for times in [2, 3] {
-            trial.comes_and_goes(Some(&json!({ "mode": "500_after_work", "times": times }))).await;
-        }
+        let operations = books["callsByOperation"].as_object().expect("operations").keys();
+        let rule = |operation: &String, mode: &str| json!({ "operation": operation, "mode": mode, "times": 1 });
+        let rules: Vec<Value> =
+            operations.flat_map(|operation| FAULTS.iter().map(move |mode| rule(operation, mode))).collect();
+        trial.come_and_go(&rules).await;
         for FaultCase { rule, status, code } in std::mem::take(&mut trial.cases.faults) {
-            let order = trial.order_under(Some(&rule)).await;
+            let order = trial.orders_under(std::slice::from_ref(&rule), 1).await.remove(0);
             assert_eq!(order["status"], *status, "{} under {rule}: {order}", provider.name);
             assert_eq!(order["failure"]["code"], json!(code), "{} under {rule}: {order}", provider.name);
         }

@@ -263,6 +263,7 @@ impl TestApp {
     /// Moves the clock past every backoff and runs what is due then, until nothing is left to wait for but the payment
     /// gateway, which has a clock of its own.
     pub async fn run_jobs_to_the_end(&self) {
+        let mut last = None;
         for _ in 0..200 {
             self.run_jobs().await;
             let jobs = self.db().collection::<Document>("jobs");
@@ -272,8 +273,9 @@ impl TestApp {
             // Longer than any backoff, so that a throttled queue is not in the way, or until the next job's time.
             let until = next.get_datetime("runAt").unwrap().timestamp_millis() - self.app.clock.now_ms();
             self.app.clock.advance(Duration::from_millis(until.max(400_000) as u64));
+            last = Some(next);
         }
-        panic!("jobs don't come to an end");
+        panic!("jobs don't come to an end, such as {last:?}");
     }
 
     /// A new merchant with a token, and with money for all that a test does.

@@ -69,6 +69,11 @@ impl Stand {
         assert_eq!(response.status(), status, "{what}: {}", response.text().await.unwrap());
     }
 
+    /// The rules as they are now.
+    pub async fn rules(&self) -> Vec<Value> {
+        self.read("/_control/rules").await.as_array().cloned().unwrap_or_default()
+    }
+
     /// Forgets the rules.
     pub async fn behave(&self) {
         self.client.delete(format!("{}/_control/rules", self.url)).send().await.unwrap();
