@@ -35,7 +35,7 @@ use waybill::{
     },
 };
 
-use crate::support::{TestApp, User};
+use crate::support::{TestApp, User, differences};
 
 const QUEUE: &str = "parcelx-orders-queue";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -458,6 +458,7 @@ async fn an_order_is_placed_with_two_calls_whatever_becomes_of_the_second() {
         seen.retain(|call| call != "login");
         assert_eq!(seen, calls, "{n}");
     }
+    assert_eq!(differences(trial.app.db()).await, [], "half an order is no word of the provider");
     // A person may have the second call made again, once it can be.
     let admin = trial.app.admin().await;
     let failed = trial.app.all("orders", doc! { "status": "failed" }).await.remove(0);

@@ -134,7 +134,7 @@ async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl 
                 HoldAction::Capture if !has_word && !may_be_purged => {
                     to.add(Difference::new("order.provider_word", &order.id, "an answer that accepts it", "none"));
                 }
-                HoldAction::GiveBack if order.status == OrderStatus::Failed && has_word && !ends_later(order) => {
+                HoldAction::GiveBack if order.status == OrderStatus::Failed && has_word && !ends_otherwise(order) => {
                     to.add(Difference::new("order.provider_word", &order.id, "none", "an answer that accepts it"));
                 }
                 HoldAction::Capture | HoldAction::GiveBack | HoldAction::Keep => {}
@@ -166,6 +166,11 @@ fn check_order(order: &Order, holds: &HashMap<String, Hold>, to: &mut impl Diffe
         let charge = order.charge.map_or_else(|| "none".to_owned(), |charge| charge.to_string());
         to.add(Difference::new("order.hold_amount", &order.id, charge, hold.money()));
     }
+}
+
+/// Whether what its provider has accepted came to nothing all the same: later, or with the second of two calls.
+fn ends_otherwise(order: &Order) -> bool {
+    ends_later(order) || order.unfinished
 }
 
 /// Whether what its provider has accepted may still come to nothing.
