@@ -104,7 +104,7 @@ Next:
 1. the contract in {folder.relative_to(ROOT)}/tests.rs: cargo test --lib providers::registry::{name} says what is missing
 2. the adapter (mod.rs, wire.rs), until these tests pass
 3. the stand-in's contract and modes (stand_in/), and what they lead to (cases.json): scripts/test every_provider::
-4. cargo run settings --write puts its settings and its row into the files that list them
+4. target/debug/waybill settings --write puts its settings and its row into the files that list them
 5. scripts/test"""
     )
 
