@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::MethodFilter,
 };
 use serde::{Deserialize, Serialize};
