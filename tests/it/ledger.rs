@@ -9,7 +9,7 @@ mod orders;
 use std::collections::{BTreeMap, HashMap};
 
 use bson::{DateTime, Document, doc};
-use futures_util::{FutureExt, future::join_all};
+use futures_util::future::join_all;
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use waybill::{
@@ -243,10 +243,9 @@ async fn app_with_users() -> TestApp {
 
 /// Queues them in this order and gives their replies.
 async fn submit_in_order(lane: &Lane, actions: &[LedgerAction]) -> Vec<Reply> {
-    let mut waiting: Vec<_> = actions.iter().map(|action| Box::pin(lane.submit(Act(action.clone())))).collect();
-    let early: Vec<_> = waiting.iter_mut().map(|reply| reply.as_mut().now_or_never()).collect();
-    assert!(early.iter().all(Option::is_none), "each is queued before the next");
-    join_all(waiting).await.into_iter().map(|reply| reply.expect("carried out")).collect()
+    // Each is queued when it is first polled, which is in this order.
+    let replies = join_all(actions.iter().map(|action| lane.submit(Act(action.clone())))).await;
+    replies.into_iter().map(|reply| reply.expect("carried out")).collect()
 }
 
 /// One action, asked for until there is an answer.

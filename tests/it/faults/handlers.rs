@@ -3,7 +3,7 @@
 use std::{future::pending, time::Duration};
 
 use waybill::{
-    modules::queue::{Attempt, Concluded, Conclusion, Job, JobState},
+    modules::queue::{Attempt, Concluded, Conclusion, Job, JobError, JobState},
     platform::batch::{Key, View},
 };
 
@@ -90,7 +90,7 @@ async fn jobs_that_nobody_can_read_are_dead_and_hold_up_nobody() {
     app.db().collection::<bson::Document>("jobs").insert_one(shapeless).await.unwrap();
     let worker = worker(&app, |job| match number(job) {
         Some(_) => Box::pin(async { done() }),
-        None => Box::pin(async { panic!("no number") }),
+        None => Box::pin(async { Attempt::Failed(JobError::new("payload", "queue.unreadable_payload", "no number")) }),
     });
     worker.run_due().await;
     let mut ends: Vec<_> = app.all("jobs", bson::doc! {}).await;
@@ -104,7 +104,11 @@ async fn jobs_that_nobody_can_read_are_dead_and_hold_up_nobody() {
         .collect();
     let mut dead: Vec<_> = codes.iter().filter(|(state, _)| *state == "dead").map(|(_, code)| *code).collect();
     dead.sort_unstable();
-    assert_eq!(dead, ["queue.panic", "queue.unknown_kind", "queue.unreadable"], "each dead at once, with its reason");
+    assert_eq!(
+        dead,
+        ["queue.unknown_kind", "queue.unreadable", "queue.unreadable_payload"],
+        "each dead at once, with its reason"
+    );
     assert_eq!(codes.iter().filter(|(state, _)| *state == "done").count(), 2);
     assert_eq!(worker.run_due().await, 0);
     app.finish().await;
