@@ -87,8 +87,9 @@ async fn one_trace_leads_from_the_request_to_the_carrier_and_the_webhook() {
     let endpoint = json!({ "url": receiver.url, "types": ["order.confirmed"] });
     assert_eq!(send(&app, &process.base, &user, "/webhook-endpoints", &endpoint).await.status(), 201);
     assert_eq!(send(&app, &process.base, &user, "/orders/create", &order("c-1")).await.status(), 201);
-    let last = "webhooks deliver_event";
-    eventually("the webhook was posted", SOON, async || !collector.named(last).is_empty()).await;
+    let post = "webhooks deliver_event";
+    // Its job ends after it.
+    eventually("the webhook was posted", SOON, async || !collector.named("job deliver-event").is_empty()).await;
     let [request] = &collector.named("POST /orders/create")[..] else { panic!("one request") };
     assert_eq!(
         (text(request, "http.response.status_code"), text(request, "http.route")),
@@ -114,7 +115,7 @@ async fn one_trace_leads_from_the_request_to_the_carrier_and_the_webhook() {
     // What follows from the answer goes on from the attempt that got it.
     let delivery = find("job deliver-event");
     assert_eq!([&find("relay OrderConfirmed").parent_span_id, &delivery.parent_span_id], [&job.span_id; 2]);
-    assert_eq!(find(last).parent_span_id, delivery.span_id);
+    assert_eq!(find(post).parent_span_id, delivery.span_id);
     find("commit");
     // Nothing of the order is in it, and nobody outside is told of it.
     let whole = format!("{:?}", collector.spans.lock().unwrap());
