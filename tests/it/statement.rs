@@ -118,7 +118,7 @@ async fn pages_add_up_and_never_shift_while_bookings_go_on() {
         read
     };
     let (written, read) = tokio::join!(write, read);
-    assert!(written > 20, "only {written} bookings were made meanwhile");
+    assert!(written > 5, "only {written} bookings were made meanwhile");
     for pages in read {
         assert_eq!(pages[0]["opening"], 0);
         let all: Vec<_> = pages.iter().flat_map(lines).collect();
