@@ -20,8 +20,8 @@ use waybill::{
     modules::{
         audit,
         queue::{
-            Attempt, ClaimQuery, Concluded, Conclusion, Front, JOBS, Job, JobEnd, JobError, JobHandler, LastServed,
-            Lease, NoAccounts, QueueConfig, QueueStore, RetryRefused, Waker, Worker, WorkerParts, WorkerSettings,
+            Attempt, ClaimQuery, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, Lease, NoAccounts,
+            QueueConfig, QueueStore, RetryRefused, Waker, Worker, WorkerParts, WorkerSettings,
         },
     },
     platform::{
@@ -132,18 +132,7 @@ async fn looked_at(db: &Database, now: DateTime) -> mongodb::error::Result<(i64,
     let routes = [ROUTE.to_owned()];
     db.run_command(doc! { "profile": 2 }).await?;
     store.ready_routes(QUEUE).await?;
-    let (limit, after) = (64, LastServed::new());
-    let claiming = ClaimQuery {
-        queue: QUEUE,
-        routes: &routes,
-        limit,
-        after: &after,
-        front: Front::NONE,
-        skip: 0,
-        chance: 0,
-        backlog: true,
-        now,
-    };
+    let claiming = ClaimQuery { backlog: true, ..ClaimQuery::first(QUEUE, &routes, 64, now) };
     let due = store.find_due(&claiming).await?;
     db.run_command(doc! { "profile": 0 }).await?;
     let profile = db.collection::<Document>("system.profile");

@@ -118,7 +118,14 @@ pub struct DueJobs {
     pub reached: BTreeMap<(i32, String), DateTime>,
 }
 
-impl ClaimQuery<'_> {
+impl<'a> ClaimQuery<'a> {
+    /// The first one of a worker that has not met a backlog.
+    #[must_use]
+    pub const fn first(queue: &'a str, routes: &'a [String], limit: usize, now: DateTime) -> Self {
+        const NOBODY: &LastServed = &LastServed::new();
+        Self { queue, routes, limit, after: NOBODY, front: Front::NONE, skip: 0, chance: 0, backlog: false, now }
+    }
+
     fn due(&self) -> Document {
         doc! { "queue": self.queue, "state": "ready", "route": among(self.routes) }
     }

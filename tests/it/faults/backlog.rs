@@ -218,17 +218,8 @@ async fn a_claim_from_the_front_finds_what_one_from_the_beginning_does() {
     let (routes, mut after, mut front) = ([String::new()], LastServed::new(), Front::default());
     let mut left = JOBS;
     while left > 0 {
-        let from_start = ClaimQuery {
-            queue: QUEUE,
-            routes: &routes,
-            limit: 32,
-            after: &after,
-            front: Front::NONE,
-            skip: 0,
-            chance: left,
-            backlog: true,
-            now,
-        };
+        let from_start =
+            ClaimQuery { after: &after, chance: left, backlog: true, ..ClaimQuery::first(QUEUE, &routes, 32, now) };
         let from_front = ClaimQuery { front: &front, ..from_start };
         let (expected, due) = (store.find_due(&from_start).await.unwrap(), store.find_due(&from_front).await.unwrap());
         assert_eq!((&due.ids, &due.last_served), (&expected.ids, &expected.last_served), "{left} left, {front:?}");
@@ -264,21 +255,10 @@ async fn a_rush_goes_first_in_turns_and_leaves_an_eighth_to_the_others() {
     let owners: BTreeSet<_> = normal.iter().filter_map(|job| job.owner.as_deref()).collect();
     assert_eq!(owners.len(), 8, "{owners:?}");
     // With one place, chance decides: one of eight is theirs.
-    let (after, routes) = (LastServed::new(), [String::new()]);
+    let routes = [String::new()];
     let mut for_others = 0;
     for chance in 0..64 {
-        let limit = 1;
-        let claiming = ClaimQuery {
-            queue: QUEUE,
-            routes: &routes,
-            limit,
-            after: &after,
-            front: Front::NONE,
-            skip: 0,
-            chance,
-            backlog: false,
-            now,
-        };
+        let claiming = ClaimQuery { chance, ..ClaimQuery::first(QUEUE, &routes, 1, now) };
         let due = store.find_due(&claiming).await.unwrap();
         let found = app.db().collection::<Job>("jobs").find_one(doc! { "_id": &due.ids[0] }).await.unwrap().unwrap();
         for_others += usize::from(!found.rush);

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use waybill::{
-    modules::queue::{ClaimQuery, ClaimTerms, Front, JobState, LastServed, QueueStore},
+    modules::queue::{ClaimQuery, ClaimTerms, JobState, QueueStore},
     platform::clock::after,
 };
 
@@ -164,18 +164,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
         let store = &app.app.queue_store;
         let routes = store.ready_routes(queue).await.unwrap();
-        let after_nobody = LastServed::new();
-        let claiming = ClaimQuery {
-            queue,
-            routes: &routes,
-            limit: 1,
-            after: &after_nobody,
-            front: Front::NONE,
-            skip: 0,
-            chance: 0,
-            backlog: false,
-            now,
-        };
+        let claiming = ClaimQuery::first(queue, &routes, 1, now);
         let due = store.find_due(&claiming).await.unwrap();
         let taking = ClaimTerms { worker_id: "wrk_doomed", token: "token", until: after(now, lease) };
         let taken = store.take(&claiming, &taking, &due.ids).await.unwrap();

@@ -7,9 +7,8 @@ use bson::{DateTime, doc};
 use futures_util::future::BoxFuture;
 use waybill::{
     modules::queue::{
-        Attempt, Backoff, ClaimQuery, ClaimTerms, Concluded, Conclusion, Dispatch, Front, Job, JobEnd, JobError,
-        JobHandler, LastServed, Lease, NoAccounts, QueueConfig, QueueStore, RetryRefused, Worker, WorkerParts,
-        WorkerSettings,
+        Attempt, Backoff, ClaimQuery, ClaimTerms, Concluded, Conclusion, Dispatch, Job, JobEnd, JobError, JobHandler,
+        LastServed, Lease, NoAccounts, QueueConfig, QueueStore, RetryRefused, Worker, WorkerParts, WorkerSettings,
     },
     platform::{
         batch::{Key, Lane, View},
@@ -173,8 +172,7 @@ pub async fn claim_of(
 ) -> Claim {
     let until = after(now, Duration::from_secs(60));
     let after_owner = LastServed::from([(0, after_owner.to_owned())]);
-    let (after, chance) = (&after_owner, 0);
-    let claiming = ClaimQuery { queue, routes, limit, after, front: Front::NONE, skip: 0, chance, backlog: false, now };
+    let claiming = ClaimQuery { after: &after_owner, ..ClaimQuery::first(queue, routes, limit, now) };
     let due = store.find_due(&claiming).await.unwrap();
     let jobs = store.take(&claiming, &ClaimTerms { worker_id, token, until }, &due.ids).await.unwrap();
     Claim { jobs, seen: due.seen, turn: due.last_served.get(&0).cloned().unwrap_or_default() }

@@ -226,21 +226,8 @@ mod tests {
     }
 
     fn account(credentials: Option<Sealed>) -> ProviderAccount {
-        let at = DateTime::from_millis(0);
-        ProviderAccount {
-            id: "acc_1".into(),
-            provider: "xapi".into(),
-            label: "One".into(),
-            status: AccountStatus::Active,
-            credentials,
-            credentials_version: 1,
-            limits: AccountLimits { concurrency: Some(5), ..AccountLimits::default() },
-            owner_user_id: None,
-            comment: None,
-            test: None,
-            created_at: at,
-            updated_at: at,
-        }
+        let limits = AccountLimits { concurrency: Some(5), ..AccountLimits::default() };
+        ProviderAccount { credentials, limits, ..ProviderAccount::of_a_test("xapi", DateTime::from_millis(0)) }
     }
 
     fn decide(

@@ -99,6 +99,25 @@ pub struct AccountTest {
 }
 
 impl ProviderAccount {
+    /// One that has done nothing yet.
+    #[cfg(test)]
+    pub(super) fn of_a_test(provider: &str, at: DateTime) -> Self {
+        Self {
+            id: "acc_1".into(),
+            provider: provider.into(),
+            label: "One".into(),
+            status: AccountStatus::Active,
+            credentials: None,
+            credentials_version: 1,
+            limits: AccountLimits::default(),
+            owner_user_id: None,
+            comment: None,
+            test: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
     /// The test call that has no answer on record.
     pub(super) fn open_test(&self) -> Option<&Call> {
         self.test.as_ref()?.open_call.as_ref()

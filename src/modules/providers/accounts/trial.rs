@@ -154,32 +154,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        modules::{
-            audit::AUDIT_EVENTS,
-            providers::{AccountLimits, AccountStatus},
-        },
+        modules::audit::AUDIT_EVENTS,
         platform::exchange::{Outbound, Redaction},
     };
 
     fn at(seconds: i64) -> DateTime {
         DateTime::from_millis(seconds * 1_000)
-    }
-
-    fn account() -> ProviderAccount {
-        ProviderAccount {
-            id: "acc_1".into(),
-            provider: "xapi".into(),
-            label: "One".into(),
-            status: AccountStatus::Active,
-            credentials: None,
-            credentials_version: 1,
-            limits: AccountLimits::default(),
-            owner_user_id: None,
-            comment: None,
-            test: None,
-            created_at: at(0),
-            updated_at: at(0),
-        }
     }
 
     fn call(number: i64) -> Call {
@@ -233,7 +213,7 @@ mod tests {
 
     #[test]
     fn one_test_call_runs_at_a_time_and_a_dead_ones_is_closed() {
-        let (refused, open, answers, events) = begins(0, &account());
+        let (refused, open, answers, events) = begins(0, &ProviderAccount::of_a_test("xapi", at(0)));
         assert_eq!((refused, answers, events), (None, 0, 1));
         let soon = |seconds| Some(NotTested::TooSoon(Duration::from_secs(seconds)));
         assert_eq!(begins(29, &open).0, soon(1), "one is under way");

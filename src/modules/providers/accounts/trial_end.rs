@@ -88,10 +88,7 @@ mod tests {
     use crate::{
         modules::{
             audit::{self, Call},
-            providers::{
-                AccountLimits, AccountStatus,
-                accounts::model::{AccountTest, ProviderAccount},
-            },
+            providers::accounts::model::AccountTest,
         },
         platform::batch::View,
     };
@@ -104,20 +101,8 @@ mod tests {
             "workerId": "", "accountId": "acc_1", "correlationId": "rqs_1", "sentAt": at,
         })
         .expect("a call");
-        let mut account = ProviderAccount {
-            id: "acc_1".into(),
-            provider: "xapi".into(),
-            label: "One".into(),
-            status: AccountStatus::Active,
-            credentials: None,
-            credentials_version: 1,
-            limits: AccountLimits::default(),
-            owner_user_id: None,
-            comment: None,
-            test: Some(AccountTest { at, open_call: Some(call) }),
-            created_at: at,
-            updated_at: at,
-        };
+        let test = Some(AccountTest { at, open_call: Some(call) });
+        let mut account = ProviderAccount { test, ..ProviderAccount::of_a_test("xapi", at) };
         let queue = QueueConfig::named("events-queue");
         for (request, answers) in [("req_0", 0), ("req_1", 1), ("req_1", 0)] {
             let payload = doc! { "accountId": "acc_1", "requestRefId": request };

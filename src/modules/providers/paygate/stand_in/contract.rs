@@ -93,33 +93,58 @@ pub fn read(operation: Operation, call: &Call) -> Result<Request, Vec<Deviation>
     }
 }
 
-fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
-    if !body.is_object() {
-        return Err(vec![Deviation::new("body", "must be an object")]);
+/// The fields of a body, and what is wrong with them.
+struct Fields<'a> {
+    body: &'a Value,
+    wrong: Vec<Deviation>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(body: &'a Value, known: &[&str]) -> Result<Self, Vec<Deviation>> {
+        if !body.is_object() {
+            return Err(vec![Deviation::new("body", "must be an object")]);
+        }
+        Ok(Self { body, wrong: contract::unknown_fields(body, |name| known.contains(&name)).collect() })
     }
-    let mut wrong: Vec<_> = contract::unknown_fields(body, |name| FIELDS.contains(&name)).collect();
-    let mut take = |field: &str, problem: &str, is_right: &dyn Fn(&str) -> bool| {
-        let value = body[field].as_str().filter(|text| is_right(text)).map(str::to_owned);
+
+    fn text(&mut self, field: &str, problem: &str, is_right: impl Fn(&str) -> bool) -> String {
+        let value = self.body[field].as_str().filter(|text| is_right(text)).map(str::to_owned);
         if value.is_none() {
-            wrong.push(Deviation::new(field, problem));
+            self.wrong.push(Deviation::new(field, problem));
         }
         value.unwrap_or_default()
-    };
-    let reference = take("reference", "must be text of 1 to 64 characters", &is_reference);
-    let currency = take("currency", "must be three capital letters", &is_currency);
-    let description = take("description", "must be text of at most 250 characters", &|text| {
+    }
+
+    fn reference(&mut self, field: &str) -> String {
+        self.text(field, "must be text of 1 to 64 characters", is_reference)
+    }
+
+    fn currency(&mut self) -> String {
+        self.text("currency", "must be three capital letters", is_currency)
+    }
+
+    fn amount(&mut self) -> i64 {
+        let amount = self.body["amount"].as_i64().filter(|amount| *amount > 0);
+        if amount.is_none() {
+            self.wrong.push(Deviation::new("amount", "must be a whole number of minor units above zero"));
+        }
+        amount.unwrap_or_default()
+    }
+}
+
+fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
+    let mut fields = Fields::of(body, &FIELDS)?;
+    let (reference, currency) = (fields.reference("reference"), fields.currency());
+    let description = fields.text("description", "must be text of at most 250 characters", |text| {
         text.chars().count() <= DESCRIPTION_CHARS_MAX
     });
-    let expires_at_text = take("expiresAt", "must be an RFC 3339 time", &|text| parse_time(text).is_some());
-    let amount = body["amount"].as_i64().filter(|amount| *amount > 0);
-    if amount.is_none() {
-        wrong.push(Deviation::new("amount", "must be a whole number of minor units above zero"));
-    }
-    match (amount, parse_time(&expires_at_text)) {
-        (Some(amount), Some(expires_at)) if wrong.is_empty() => {
+    let expires_at_text = fields.text("expiresAt", "must be an RFC 3339 time", |text| parse_time(text).is_some());
+    let amount = fields.amount();
+    match parse_time(&expires_at_text) {
+        Some(expires_at) if fields.wrong.is_empty() => {
             Ok(Create { reference, amount, currency, description, expires_at, expires_at_text })
         }
-        _ => Err(wrong),
+        _ => Err(fields.wrong),
     }
 }
 
@@ -128,28 +153,10 @@ fn is_currency(text: &str) -> bool {
 }
 
 fn read_refund(body: &Value) -> Result<Refund, Vec<Deviation>> {
-    if !body.is_object() {
-        return Err(vec![Deviation::new("body", "must be an object")]);
-    }
-    let mut wrong: Vec<_> = contract::unknown_fields(body, |name| REFUND_FIELDS.contains(&name)).collect();
-    let mut take = |field: &str, problem: &str, is_right: &dyn Fn(&str) -> bool| {
-        let value = body[field].as_str().filter(|text| is_right(text)).map(str::to_owned);
-        if value.is_none() {
-            wrong.push(Deviation::new(field, problem));
-        }
-        value.unwrap_or_default()
-    };
-    let reference = take("reference", "must be text of 1 to 64 characters", &is_reference);
-    let payment_id = take("paymentId", "must be text of 1 to 64 characters", &is_reference);
-    let currency = take("currency", "must be three capital letters", &is_currency);
-    let amount = body["amount"].as_i64().filter(|amount| *amount > 0);
-    if amount.is_none() {
-        wrong.push(Deviation::new("amount", "must be a whole number of minor units above zero"));
-    }
-    match amount {
-        Some(amount) if wrong.is_empty() => Ok(Refund { reference, payment_id, amount, currency }),
-        _ => Err(wrong),
-    }
+    let mut fields = Fields::of(body, &REFUND_FIELDS)?;
+    let (reference, payment_id) = (fields.reference("reference"), fields.reference("paymentId"));
+    let (currency, amount) = (fields.currency(), fields.amount());
+    if fields.wrong.is_empty() { Ok(Refund { reference, payment_id, amount, currency }) } else { Err(fields.wrong) }
 }
 
 /// The reference of a body that may be wrong in every other way.
