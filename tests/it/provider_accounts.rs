@@ -9,6 +9,7 @@ use waybill::platform::identity::Role;
 
 use crate::support::{
     Answer, Browser, TestApp, User,
+    process::Launch,
     seals::seal_all,
     secrets::{Search, Secret},
 };
@@ -396,5 +397,29 @@ async fn a_test_call_shows_whether_an_account_works_and_is_on_record() {
     let jobs = app.all("jobs", doc! { "kind": "close-account-test" }).await;
     assert_eq!((jobs.len(), answers), (answers, app.all("provider_request_logs", doc! {}).await.len()));
     assert!(jobs.iter().all(|job| job.get_str("state").unwrap() == "done"), "{jobs:?}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_killed_test_call_ends_on_record_and_is_not_in_the_way() {
+    let app = TestApp::start().await;
+    let (admin, auditor) = (app.admin().await, app.user(Role::Auditor).await);
+    app.carrier.misbehave_always("track", "hang").await;
+    let mut doomed = Launch::api(&app, &[]).crash_at("looking_up").start().await;
+    let test = format!("{}{ENVIRONMENT}/test", doomed.base);
+    let request = app.client.post(test).bearer_auth(&admin.token).header("content-type", "application/json");
+    assert!(request.body("{}").send().await.is_err());
+    doomed.crash().await;
+    app.carrier.behave().await;
+
+    let again = async || app.post(&admin, &format!("{ENVIRONMENT}/test"), &json!({})).await;
+    assert_eq!(again().await.expect(429).code(), "provider_accounts.tested_lately", "it may be under way");
+    app.run_jobs_to_the_end().await;
+    let [request] = &*app.all("provider_request_logs", doc! {}).await else { panic!("one call was begun") };
+    let request = request.get_str("_id").unwrap();
+    let call = app.get(&auditor, &format!("/audit/provider-requests/{request}")).await.expect(200).body;
+    let [answer] = &**call["responses"].as_array().unwrap() else { panic!("one end: {call}") };
+    assert_eq!((&answer["errorClass"], &answer["errorCode"]), (&json!("retryable"), &json!("exchange.no_answer")));
+    assert_eq!(again().await.expect(200).body["works"], true);
     app.finish().await;
 }

@@ -65,9 +65,10 @@ impl BeginTest {
     fn closing(&self, now: DateTime) -> Job {
         let (account_id, request) = (&self.call.account_id, &self.call.request_ref_id);
         let payload = doc! { "accountId": account_id, "requestRefId": request };
-        let job =
+        let mut job =
             Job::new(sibling_id("job", request), &self.queue, CLOSE_KIND, payload, &self.call.correlation_id, now);
-        Job { run_at: after(now, self.patience), ..job }
+        job.schedule(after(now, self.patience), now);
+        job
     }
 }
 
