@@ -88,6 +88,8 @@ const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 pub struct App {
     pub config: Arc<Config>,
     pub db: Database,
+    /// The same database over the connections of lanes, whose commands nobody watches.
+    lanes: Database,
     pub redis: Redis,
     pub clock: Clock,
     /// Users and sessions.
@@ -284,7 +286,7 @@ impl App {
             indexes_present: Arc::clone(&indexes_present),
         };
         let (catalog, checkouts) = shop::services(&config, &db, &api_lane, &orders);
-        let sealer = sealing::sealer(&config, secrets, &db, &clock)?;
+        let sealer = sealing::sealer(&config, secrets, lanes, &clock)?;
         let exporter = Exporter::new(
             db.clone(),
             Arc::clone(&secrets.sealing),
@@ -321,6 +323,7 @@ impl App {
         Ok(Self {
             config: Arc::new(config),
             db,
+            lanes: lanes.clone(),
             redis,
             clock,
             auth,

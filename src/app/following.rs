@@ -20,7 +20,7 @@ impl App {
     #[must_use]
     pub fn relay(&self) -> Relay {
         Relay::new(RelayParts {
-            db: self.db.clone(),
+            db: self.lanes.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
             consumers: self.all_consumers(),
