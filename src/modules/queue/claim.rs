@@ -392,7 +392,7 @@ impl QueueStore {
 }
 
 /// Most jobs claimed in one round.
-pub(super) const CLAIM_MAX: usize = 64;
+pub(super) const CLAIM_MAX: usize = 128;
 
 /// Where the next claim for an account begins.
 #[derive(Default)]

@@ -17,8 +17,9 @@ use super::{
 };
 use crate::platform::{clock::after, crash, ids::new_id};
 
-/// With this few slots free the worker waits a moment for more, so that rounds stay worth their price.
-const WAIT_FOR_SLOTS: Duration = Duration::from_millis(20);
+/// With fewer than half of its slots free a worker waits for more, so that rounds stay worth their price: for each that it wants
+/// so long.
+const WAIT_PER_SLOT: Duration = Duration::from_micros(500);
 /// Whether a queue is paused is looked at again after this long.
 const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 
@@ -42,10 +43,10 @@ impl Inner {
         let (mut turns, mut promoted) = (ClaimCursors::default(), None::<Instant>);
         while !self.stopping.load(Ordering::SeqCst) {
             while running.try_join_next().is_some() {}
-            let enough = (queue.concurrency / 2).max(1) as u32;
+            let enough = (queue.concurrency / 2).clamp(1, CLAIM_MAX) as u32;
             if slots.available_permits() < enough as usize {
                 // Either enough slots come free at once, or a moment passes, or at least one has to come free.
-                let _ = timeout(WAIT_FOR_SLOTS, slots.acquire_many(enough)).await;
+                let _ = timeout(enough * WAIT_PER_SLOT, slots.acquire_many(enough)).await;
                 let _ = tokio::select! { one = slots.acquire() => one.is_ok(), () = self.stop.notified() => false };
             }
             if controls.1.is_none_or(|seen| seen.elapsed() > CONTROLS_FRESH)
