@@ -48,7 +48,7 @@ impl OrderStore {
             Index::new(ORDERS, "live_reference", doc! { "liveReference": 1 })
                 .unique()
                 .partial(doc! { "liveReference": { "$exists": true } }),
-            Index::new(ORDERS, "owner", doc! { "userId": 1, "_id": -1 }),
+            // All of a user, too: seven scans, merged.
             Index::new(ORDERS, "owner_status", doc! { "userId": 1, "status": 1, "_id": -1 }),
             // For whoever looks after them; small, because few need it.
             Index::new(ORDERS, "attention", doc! { "status": 1, "_id": 1 })
@@ -218,7 +218,10 @@ impl OrderFilter {
                 key.insert("status", status.as_str());
                 "owner_status"
             }
-            (None, None) => "owner",
+            (None, None) => {
+                key.insert("status", doc! { "$in": OrderStatus::ALL.map(OrderStatus::as_str).to_vec() });
+                "owner_status"
+            }
         };
         Walk { collection: ORDERS, prefix: "ord", index, key, rest }
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     JOBS,
     model::{Job, JobState, QueueConfig},
-    store::{COUNT_MAX, JobPage, QueueStore},
+    store::{COUNT_MAX, JobPage, QueueStore, aside},
 };
 use crate::platform::{
     mongo::READ_TIME_MAX,
@@ -132,9 +132,8 @@ impl QueueStore {
         if such.are_all() {
             return self.list(queue, Some(JobState::Dead), after_id, limit).await;
         }
-        let mut rest = doc! { "state": "dead" };
-        rest.extend(such.conditions());
-        let walk = Walk { collection: JOBS, prefix: "job", index: "dead", key: doc! { "queue": queue }, rest };
+        let (key, rest) = (aside(queue, JobState::Dead), such.conditions());
+        let walk = Walk { collection: JOBS, prefix: "job", index: "aside", key, rest };
         let range = TimeRange::default();
         let walked = walk.find_in_stages(&self.db, range, Direction::Oldest, after_id, limit + 1, &STAGES).await?;
         let found: Vec<Job> = walked.found.into_iter().map(super::store::show).collect();

@@ -14,7 +14,11 @@ use mongodb::{
     error::{Error, Result},
 };
 
-use super::{JOBS, model::Job, store::QueueStore};
+use super::{
+    JOBS,
+    model::{Job, JobState},
+    store::{QueueStore, aside},
+};
 use crate::platform::batch::View;
 
 /// Due time of a job that waits for another one: the end of time.
@@ -120,7 +124,8 @@ impl QueueStore {
         now: DateTime,
     ) -> Result<(u64, Option<String>)> {
         let jobs = self.db.collection::<Document>(JOBS);
-        let waiting = doc! { "queue": queue, "_id": { "$gt": behind }, "line.after": { "$type": "string" } };
+        let mut waiting = aside(queue, JobState::Ready);
+        waiting.extend(doc! { "_id": { "$gt": behind }, "line.after": { "$type": "string" } });
         let found = jobs.find(waiting).projection(doc! { "line.after": 1 }).sort(doc! { "_id": 1 });
         let found: Vec<Document> = found.limit(LOOK_MAX).await?.try_collect().await?;
         if found.is_empty() {
@@ -159,7 +164,7 @@ impl QueueStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::queue::{JobEnd, JobError, JobState, QueueConfig, settle_job};
+    use crate::modules::queue::{JobEnd, JobError, QueueConfig, settle_job};
 
     const NOW: DateTime = DateTime::from_millis(1_000);
 

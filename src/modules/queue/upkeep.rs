@@ -120,7 +120,7 @@ impl Inner {
         let mut behind: HashMap<&str, String> = HashMap::new();
         loop {
             ticks.tick().await;
-            let waiting = doc! { "line.after": { "$type": "string" } };
+            let waiting = doc! { "state": "ready", "leaseUntil": null, "line.after": { "$type": "string" } };
             let lines = timeout(STORE_PATIENCE, self.store.with_jobs(&self.queues, waiting));
             for queue in lines.await.into_iter().flatten().flatten() {
                 let from = behind.remove(queue.name).unwrap_or_default();

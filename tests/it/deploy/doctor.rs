@@ -83,7 +83,7 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     app.post(&admin, "/queues/parcelx-orders-queue/pause", &json!({})).await.expect(200);
     // Indexes: one is gone, one is another, one is nobody's.
     let orders = app.db().collection::<Document>("orders");
-    orders.drop_index("owner").await.unwrap();
+    orders.drop_index("number").await.unwrap();
     orders.drop_index("owner_status").await.unwrap();
     for index in [
         doc! { "key": { "userId": 1, "status": -1 }, "name": "owner_status" },
@@ -119,7 +119,7 @@ async fn what_is_wrong_is_named_with_what_to_do() {
         ("redis", "warning: It can't be used"),
         ("mail", "problem: smtp://127.0.0.1:1 fails at connect"),
         ("mongodb.indexes", "problem: 1 of "),
-        ("mongodb.indexes", "are missing: orders.owner"),
+        ("mongodb.indexes", "are missing: orders.number"),
         ("mongodb.indexes", "problem: orders.owner_status: its keys are"),
         ("mongodb.indexes", "warning: Waybill does not know orders.somebodys."),
         ("keys.sealing", "problem: SEALING_KEY is not the one of this database"),
