@@ -64,12 +64,10 @@ const RELAY_LATE: Duration = Duration::from_secs(60);
 
 impl App {
     pub fn router(&self) -> Router {
-        let (routes, mut openapi) = self.described_routes().split_for_parts();
-        // Hundreds of kilobytes that most processes are never asked for.
-        let json = Arc::new(LazyLock::new(move || {
-            description::complete(&mut openapi);
-            openapi.to_json().expect("the description has JSON")
-        }));
+        let routes = self.described_routes().split_for_parts().0;
+        // Megabytes that most processes are never asked for: made again where one is.
+        let app = self.clone();
+        let json = Arc::new(LazyLock::new(move || app.openapi().to_json().expect("the description has JSON")));
         let limits = self.request_limits.clone();
         let gate = Gate {
             tokens: Arc::clone(&self.tokens),
