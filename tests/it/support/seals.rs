@@ -1,6 +1,9 @@
 //! Seals of a test, and what must hold of them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
@@ -16,6 +19,11 @@ use waybill::{
 };
 
 use super::TestApp;
+
+/// For one seal on a busy server.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two passes that sealed nothing.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The key that signs in tests, or another one of 64 times a digit.
 pub fn signing_key(digits: &str) -> SigningKey {
@@ -35,15 +43,15 @@ pub async fn sealing_pass(app: &TestApp) -> SealingPass {
 /// Seals what there is; passes of other sealers count too.
 pub async fn seal_all(app: &TestApp) -> SealingPass {
     let sealer = app.app.sealer().expect("a signing key");
+    let began = Instant::now();
     // On a busy server its transaction may wait in vain for a lock or a snapshot, and is left to the next pass.
-    for _ in 0..20 {
-        if let Ok(passed) = sealer.pass().await
-            && (!passed.holding || passed.seals > 0 || queued(app).await == 0)
-        {
-            return passed;
+    loop {
+        match sealer.pass().await {
+            Ok(passed) if !passed.holding || passed.seals > 0 || queued(app).await == 0 => return passed,
+            passed if began.elapsed() > PATIENCE => panic!("nothing is sealed: {passed:?}"),
+            _ => tokio::time::sleep(PAUSE).await,
         }
     }
-    sealing_pass(app).await
 }
 
 pub async fn seals(app: &TestApp) -> Vec<Seal> {
