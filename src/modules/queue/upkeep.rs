@@ -120,9 +120,7 @@ impl Inner {
         let mut behind: HashMap<&str, String> = HashMap::new();
         loop {
             ticks.tick().await;
-            let waiting = doc! { "state": "ready", "leaseUntil": null, "line.after": { "$type": "string" } };
-            let lines = timeout(STORE_PATIENCE, self.store.with_jobs(&self.queues, waiting));
-            for queue in lines.await.into_iter().flatten().flatten() {
+            for queue in &self.queues {
                 let from = behind.remove(queue.name).unwrap_or_default();
                 let freeing = self.store.release_stranded(queue.name, &from, self.clock.now());
                 if let Ok(Ok((freed, go_on))) = timeout(STORE_PATIENCE, freeing).await {
