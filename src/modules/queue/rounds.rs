@@ -17,8 +17,8 @@ use super::{
 };
 use crate::platform::{clock::after, crash, ids::new_id};
 
-/// With fewer than half of its slots free a worker waits for more, so that rounds stay worth their price: for each that it wants
-/// so long.
+/// A worker waits until half of its slots, or as many as a round takes, are free, so that rounds stay worth their price; at most so
+/// long for each of them.
 const WAIT_PER_SLOT: Duration = Duration::from_micros(500);
 /// Whether a queue is paused is looked at again after this long.
 const CONTROLS_FRESH: Duration = Duration::from_secs(1);
