@@ -99,8 +99,8 @@ impl QueueStore {
     }
 
     /// Indexes of this module. One serves claiming (what is not due has no turn and is never looked at), promoting,
-    /// trimming; another what no claim looks for. They are few because each
-    /// makes the end of an attempt dearer (docs/performance.md).
+    /// trimming; another what no claim looks for. They are few because each makes the end of an attempt
+    /// dearer (docs/performance.md).
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![

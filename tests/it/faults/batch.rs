@@ -176,9 +176,7 @@ async fn a_batch_that_is_too_large_for_one_statement_is_written_in_parts() {
     let app = TestApp::start().await;
     let lane = lane_over_things(&app).await;
     const MIB: usize = 1024 * 1024;
-    // Just more than MongoDB takes in one message (maxMessageSizeBytes): all of it has to be there within callers' patience.
-    const LARGE: usize = 48_000_000 / MIB + 2;
-    let commands = (0..LARGE).map(|n| {
+    let commands = (0..LANE_BYTES_MAX / MIB).map(|n| {
         let behaviour = Behaviour::Bytes(MIB);
         lane.submit(Add { counter: format!("t-{n}"), behaviour, decided: Arc::default() })
     });
@@ -186,7 +184,7 @@ async fn a_batch_that_is_too_large_for_one_statement_is_written_in_parts() {
         assert_eq!(reply.unwrap().1, 1);
     }
     let things = app.db().collection::<Document>(THINGS);
-    assert_eq!(things.count_documents(doc! {}).await.unwrap(), LARGE as u64);
+    assert_eq!(things.count_documents(doc! {}).await.unwrap(), (LANE_BYTES_MAX / MIB) as u64);
     app.finish().await;
 }
 
